@@ -1,0 +1,112 @@
+"""Archives as the checkpoints were published (``.tgz``, ``.tar.gz``, ``.tar``), unpacked with suspicion."""
+
+import gzip
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from checkpoints.errors import CheckpointError
+
+MAX_MEMBERS = 10_000
+MAX_BYTES = 4 * 2**30
+MAX_NAME_BYTES = 2**16
+# Members of a checkpoint in either format, a frozen graph, HDF5; a V1 file has no suffix of its own.
+WANTED = re.compile(r".*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5)")
+_GZIP_MAGIC = b"\x1f\x8b"
+_NAME_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file begins as a gzip or a tar file does."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as stream:
+        head = stream.read(512)
+    return head.startswith(_GZIP_MAGIC) or head[257:262] == b"ustar" or path.suffix == ".tar"
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack those members of an archive that can hold variables.
+
+    Sizes are counted as the bytes come and never believed from a header, so that an archive that unpacks to
+    terabytes is given up early.
+
+    Args:
+        archive: A tar file, plain or compressed by gzip.
+        folder: An empty folder.
+
+    Raises:
+        CheckpointError: The archive is damaged or too large, or one of its members would leave the folder, is a
+            link, a device or another special file; then nothing of the archive is to be used.
+    """
+    try:
+        with open(archive, "rb") as raw:
+            is_gzip = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+            raw.seek(0)
+            stream = _Bounded(gzip.GzipFile(fileobj=raw) if is_gzip else raw, archive)
+            # Mode "r|" reads strictly forward.
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as members:
+                for member in _checked(members, archive):
+                    if member.isfile() and WANTED.fullmatch(member.name):
+                        _extract(members.extractfile(member), member, folder)
+            while stream.read(1 << 20):  # only at its end gzip compares its checksum
+                pass
+    except CheckpointError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
+        raise CheckpointError(f"{archive} is damaged or not an archive: {error}.") from error
+
+
+def _checked(members: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+    names = set()
+    for count, member in enumerate(members, 1):
+        if count > MAX_MEMBERS:
+            raise CheckpointError(f"{archive} is refused, because it has more than {MAX_MEMBERS} members.")
+        refused = f"{archive} is refused, because its member {member.name!r}"
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name:
+            raise CheckpointError(f"{refused} would leave the folder it is unpacked to.")
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or member.issparse():
+            raise CheckpointError(f"{refused} is neither a plain file nor a folder.")
+        if member.isfile() and path in names:
+            raise CheckpointError(f"{refused} is there twice.")
+        names.add(path)
+        yield member
+
+
+def _extract(source: BinaryIO, member: tarfile.TarInfo, folder: Path) -> None:
+    target = folder / PurePosixPath(member.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "xb") as sink:
+        while piece := source.read(1 << 20):
+            sink.write(piece)
+    if target.stat().st_size != member.size:
+        raise EOFError(f"its member {member.name} is cut short")
+
+
+class _Bounded:
+    """A stream that gives up once too many bytes came out of it."""
+
+    def __init__(self, stream: BinaryIO, archive: Path):
+        self._stream, self._archive, self._left = stream, archive, MAX_BYTES
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise CheckpointError(f"{self._archive} is refused, because it unpacks to more than {MAX_BYTES} bytes.")
+        return data
+
+
+class _Member(tarfile.TarInfo):
+    """A header; one that announces a long name is bounded, because tarfile reads that name into memory at once."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _NAME_TYPES and member.size > MAX_NAME_BYTES:
+            raise ValueError(f"the name of a member takes {member.size} bytes")
+        return member

@@ -1,0 +1,93 @@
+"""The variables of a TF-Hub module: a SavedModel whose ``variables/`` is a checkpoint."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow.core.protobuf.struct_pb2 import StructuredValue
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+from checkpoints.errors import CheckpointError
+from checkpoints.tensorflow_checkpoint import open_v2, read_string
+from checkpoints.variable_file import Spec, VariableFile
+
+# TensorFlow 2 keys a checkpoint by the path of its objects; the graph of objects, with names, is stored under this key.
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+def is_hub_module(path: Path) -> bool:
+    """Whether ``path`` is the folder of a SavedModel, of which TF-Hub modules are a kind."""
+    return (path / "saved_model.pb").is_file()
+
+
+def open_hub_module(path: Path) -> VariableFile:
+    """Open the variables of a module, of version 1 to 3 (TF1 format) or later (TF2 SavedModel), by their slim names.
+
+    Raises:
+        CheckpointError: The folder's variables are missing or damaged, or bear no names.
+    """
+    if not (path / "variables" / "variables.index").is_file():
+        raise CheckpointError(f"{path} is a SavedModel without variables: variables/variables.index is missing in it.")
+    prefix = path / "variables" / "variables"
+    variables = open_v2(prefix)
+    graph = read_string(prefix, variables.files, _OBJECT_GRAPH)
+    is_tf1 = (path / "tfhub_module.pb").is_file()
+    variables.format = f"hub module ({'TF1 format' if is_tf1 else 'TF2 SavedModel'})"
+    variables.files = [path / "saved_model.pb", *variables.files]
+    variables.image_size = image_size(path)
+    if graph is None:
+        return variables
+    keys = _keys_by_name(graph, path)
+    missing = [name for name, key in keys.items() if key not in variables]
+    if missing:
+        raise CheckpointError(f"{path} is damaged: its checkpoint does not hold {', '.join(sorted(missing))}.")
+    specs = {name: Spec(variables.shapes[key], variables.dtypes[key]) for name, key in keys.items()}
+    return VariableFile(
+        path, variables.format, variables.files, specs, lambda name: variables[keys[name]], variables.resources
+    )
+
+
+def _keys_by_name(graph: bytes, path: Path) -> dict[str, str]:
+    """``{variable name: key in the checkpoint}`` of the list ``variables`` that a module's root holds."""
+    try:
+        nodes = TrackableObjectGraph.FromString(graph).nodes
+        lists = [nodes[child.node_id] for child in nodes[0].children if child.local_name == "variables"]
+        attributes = [a for node in lists for child in node.children for a in nodes[child.node_id].attributes]
+    except (DecodeError, IndexError):
+        raise CheckpointError(f"{path} is damaged: the list of its objects cannot be read.") from None
+    keys = {a.full_name: a.checkpoint_key for a in attributes if a.name == "VARIABLE_VALUE"}
+    if not keys:
+        raise CheckpointError(f"{path} is a SavedModel, but no TF-Hub module: its root has no list `variables`.")
+    return keys
+
+
+def image_size(path: Path) -> tuple[int | None, int | None]:
+    """Height and width of the images that a module takes, None where it takes any.
+
+    Raises:
+        CheckpointError: ``saved_model.pb`` is damaged, or no function or signature in it takes images.
+    """
+    try:
+        graphs = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
+    except DecodeError:
+        raise CheckpointError(f"{path} is damaged: saved_model.pb in it is not a SavedModel.") from None
+    for graph in graphs:
+        traces = graph.object_graph_def.concrete_functions.values()
+        shapes = [shape for trace in traces for shape in _shapes(trace.canonicalized_input_signature)]
+        shapes += [i.tensor_shape for signature in graph.signature_def.values() for i in signature.inputs.values()]
+        for shape in shapes:
+            lengths = [dim.size for dim in shape.dim]
+            if len(lengths) == 4 and lengths[3] == 3:
+                height, width = (length if length > 0 else None for length in lengths[1:3])
+                return height, width
+    raise CheckpointError(f"{path} is a SavedModel, but no TF-Hub module for images: nothing in it takes images.")
+
+
+def _shapes(value: StructuredValue) -> Iterator[TensorShapeProto]:
+    """The shapes of all tensors in a signature."""
+    if value.HasField("tensor_spec_value"):
+        yield value.tensor_spec_value.shape
+    for part in (*value.tuple_value.values, *value.list_value.values, *value.dict_value.fields.values()):
+        yield from _shapes(part)

@@ -1,0 +1,82 @@
+"""A bijection between slim variables and Keras weights, or an error that lists every difference."""
+
+from collections.abc import Mapping, Set
+
+import keras
+import numpy as np
+
+from converters.errors import ConversionError
+from converters.names import weights_by_slim_name
+
+
+def differences(expected: Mapping[str, tuple], found: Mapping[str, tuple]) -> list[str]:
+    """Where two maps of shapes part: missing (-), left over (+), misshapen (!), a line each, sorted by name.
+
+    Args:
+        expected: ``{slim name: shape}`` that the model needs.
+        found: ``{slim name: shape}`` that the file holds.
+    """
+    missing = [f"- {name} {expected[name]}" for name in sorted(expected.keys() - found.keys())]
+    left_over = [f"+ {name} {found[name]}" for name in sorted(found.keys() - expected.keys())]
+    misshapen = [
+        f"! {name}: expected {expected[name]}, found {found[name]}"
+        for name in sorted(expected.keys() & found.keys())
+        if expected[name] != found[name]
+    ]
+    return missing + left_over + misshapen
+
+
+def describe(lines: list[str], changed: str = "misshapen") -> str:
+    """``1 missing (-), 2 left over (+)`` and the lines themselves."""
+    kinds = {"-": "missing", "+": "left over", "!": changed}
+    counts = {sign: sum(line.startswith(sign) for line in lines) for sign in kinds}
+    summary = ", ".join(f"{count} {kinds[sign]} ({sign})" for sign, count in counts.items() if count)
+    return "\n".join([summary, *lines])
+
+
+def assign(
+    model: keras.Model,
+    variables: Mapping[str, np.ndarray],
+    source: str = "The mapping",
+    leave: Set[str] = frozenset(),
+) -> None:
+    """Sets every weight of ``model`` from the slim variable of its name; all fit, or nothing is changed.
+
+    Args:
+        model: a network of this project.
+        variables: ``{slim name: array}``; exactly those of the network. Arrays are read one at a time.
+        source: what to call the variables in an error.
+        leave: slim names of weights that keep their initial values (a new classification layer).
+
+    Raises:
+        ConversionError: a variable is missing, left over or misshapen, or would lose precision; the message lists
+            all of them.
+    """
+    weights = {name: weight for name, weight in weights_by_slim_name(model).items() if name not in leave}
+    shapes = getattr(variables, "shapes", None) or {name: np.shape(array) for name, array in variables.items()}
+    lines = differences({name: tuple(weight.shape) for name, weight in weights.items()}, shapes)
+    if lines:
+        raise ConversionError(f"{source} does not fit {model.name} ({len(weights)} variables): {describe(lines)}")
+    dtypes = getattr(variables, "dtypes", None) or {name: np.asarray(array).dtype for name, array in variables.items()}
+    lossy = [name for name, weight in weights.items() if not _widens(dtypes[name], weight.dtype)]
+    if lossy:
+        raise ConversionError(
+            f"{source} holds {dtypes[lossy[0]]} values that {weights[lossy[0]].dtype} weights cannot keep exactly "
+            f"({len(lossy)} variables, {lossy[0]} first); build the model under that dtype policy."
+        )
+    for name, weight in weights.items():
+        weight.assign(variables[name])
+
+
+def slim_variables(model: keras.Model) -> dict[str, np.ndarray]:
+    """The weights of ``model`` as ``{slim variable name: array}``: the inverse of `assign`.
+
+    Raises:
+        ConversionError: the model has weights outside the slim scopes.
+    """
+    return {name: keras.ops.convert_to_numpy(weight) for name, weight in weights_by_slim_name(model).items()}
+
+
+def _widens(source: np.dtype, target: str) -> bool:
+    """Whether every value of the type ``source`` is a value of ``target`` (a bfloat16 is a float32, for example)."""
+    return keras.backend.result_type(np.dtype(source).name, target) == target

@@ -1,0 +1,188 @@
+"""The command line: ``mobilenets list | info | convert | verify``.
+
+Exit status: 0 for success, 1 where a verification fails, 2 for unusable input, with one sentence on standard error.
+TensorFlow and Keras are imported by the commands that need them, so that ``--help`` answers at once.
+"""
+
+import contextlib
+import json
+import pathlib
+import sys
+import time
+import warnings
+
+import click
+import lazy_loader
+from rich.console import Console
+
+from converters.quiet import import_tensorflow_quietly
+
+checkpoints = lazy_loader.load("checkpoints")
+converters = lazy_loader.load("converters")
+mobilenets = lazy_loader.load("mobilenets")
+
+
+class UnusableInput(click.ClickException):
+    """One sentence on standard error and exit status 2."""
+
+    exit_code = 2
+
+
+@contextlib.contextmanager
+def unusable_input_as_sentence():
+    """Errors that input causes, as a sentence instead of a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UnusableInput(str(error)) from error
+
+
+class Program(click.Group):
+    """A group whose commands report unusable input as a sentence."""
+
+    def invoke(self, ctx):
+        with unusable_input_as_sentence():
+            return super().invoke(ctx)
+
+
+class ImageSize(click.ParamType):
+    """``224``, ``192x160`` (height x width) or ``any``."""
+
+    name = "SIZE"
+
+    def convert(self, value, param, ctx):
+        if value == "any":
+            return None, None, 3
+        try:
+            height, width = map(int, value.split("x")) if "x" in value else (int(value), int(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a size such as 224, 192x160 or any.", param, ctx)
+        return height, width, 3
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="mobilenets")
+def main():
+    """Google's MobileNet V1, V2 and Inception V2 in Keras 3: convert TF-Slim checkpoints and verify the result."""
+
+
+@main.command("list")
+@click.option("--family", type=click.Choice(["mobilenet_v1", "mobilenet_v2", "inception_v2"]))
+@as_json
+def list_command(family, as_json):
+    """List the 39 published models."""
+    from converters.tables import models_table, text_of
+
+    infos = [mobilenets.get_model_info(name) for name in mobilenets.list_models(family)]
+    click.echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(models_table(infos)))
+
+
+@main.command("info")
+@click.argument("name")
+@as_json
+def info_command(name, as_json):
+    """Tell what is known of the published model NAME (a name or a hub handle)."""
+    from converters.tables import facts_table, text_of
+
+    facts = mobilenets.get_model_info(name).to_dict()
+    click.echo(json.dumps(facts, indent=1) if as_json else text_of(facts_table(facts)))
+
+
+@main.command("convert")
+@click.argument("source")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=pathlib.Path), help="The .keras file to write."
+)
+@click.option("--name", help="The published model that SOURCE is; gives the image size, and is checked.")
+@click.option("--head", type=click.Choice(["classification", "feature_vector", "feature_map"]))
+@click.option("--image-size", type=ImageSize(), help="224, 192x160 (height x width) or any.")
+@click.option("--depth-multiplier", type=float, help="What you expect SOURCE to be; an error if it is not.")
+@click.option("--num-classes", type=int, help="A new classification layer for so many classes.")
+@click.option(
+    "--ema",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Take averaged values: where SOURCE has them for all, or fail without them, or not at all.",
+)
+@click.option("--strict", is_flag=True, help="Fail on NaN or infinity in a weight.")
+@click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
+@as_json
+def convert_command(source, output, name, head, image_size, depth_multiplier, num_classes, ema, strict, force, as_json):
+    """Convert SOURCE, a file of slim variables, to a Keras model and its manifest.
+
+    SOURCE is a checkpoint (prefix, one of its files, its folder, a .tgz), a frozen graph (.pb) or an .h5 file.
+    """
+    start = time.monotonic()
+    overrides = {"depth_multiplier": depth_multiplier, "num_classes": num_classes}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    with working("Loading TensorFlow and Keras") as say:
+        from converters.manifest import check_output
+        from converters.tables import facts_table, text_of
+
+        check_output(output, force)
+        say(f"Converting {source}")
+        conversion = converters.conversion_of(
+            source, name=name, head=head, input_shape=image_size, ema=ema, strict=strict, **given
+        )
+        say(f"Writing {output}")
+        manifest = converters.save_model(conversion, output, force)
+    for note in conversion.notes:
+        click.echo(f"Note: {note}", err=True)
+    seconds = time.monotonic() - start
+    if as_json:
+        click.echo(json.dumps({"output": str(output), "seconds": round(seconds, 2), **manifest}, indent=1))
+    else:
+        click.echo(text_of(facts_table(conversion.facts() | {"output": str(output), "seconds": f"{seconds:.1f}"})))
+
+
+@main.command("verify")
+@click.argument("model")
+@click.argument("reference")
+@click.option(
+    "--images",
+    multiple=True,
+    type=click.Path(path_type=pathlib.Path),
+    help="A photograph to compare outputs on; may be repeated. Without it, seeded noise.",
+)
+@click.option("--tolerance", type=float, help="Relative to an endpoint's largest value.  [1e-5, or 1e-12 in float64]")
+@click.option("--float64", is_flag=True, help="Compute both sides in float64.")
+@click.option(
+    "--ema",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Which values of a checkpoint the weights must equal: either, the averaged ones, the plain ones.",
+)
+@as_json
+def verify_command(model, reference, images, tolerance, float64, ema, as_json):
+    """Hold MODEL (.keras) against REFERENCE: a checkpoint or a manifest (weights), a frozen graph (outputs)."""
+    with working("Loading TensorFlow and Keras") as say:
+        from converters.manifest import open_keras_file
+
+        say(f"Opening {model}")
+        loaded = open_keras_file(model)
+        batch = None
+        if images:
+            from converters.images import load_images
+
+            batch = load_images(images, loaded.input_shape[1] or 224)
+        say(f"Comparing with {reference}")
+        report = converters.verify(
+            loaded, reference, batch, tolerance, ema=ema, dtype="float64" if float64 else None, name=str(model)
+        )
+    click.echo(report.to_json() if as_json else str(report))
+    sys.exit(0 if report.passed else 1)
+
+
+@contextlib.contextmanager
+def working(first: str):
+    """A spinner on standard error that tells the step in hand; silent where nobody watches."""
+    console = Console(stderr=True)
+    with console.status(first) as status, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import_tensorflow_quietly()
+        yield status.update

@@ -1,0 +1,273 @@
+"""The whole way from a source of slim variables to a Keras model, step by step."""
+
+import contextlib
+import pathlib
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+import checkpoints
+import mobilenets
+from converters.assignment import assign, describe, differences, slim_variables
+from converters.averages import AVERAGE, Chosen, Sorted, choose, is_average, sort_names
+from converters.errors import ConversionError, ConversionWarning
+from converters.names import is_logits, weights_by_slim_name
+from converters.recognition import Network, matches, observed_widths, recognise
+
+BUILDERS = {
+    "mobilenet_v1": mobilenets.MobileNetV1,
+    "mobilenet_v2": mobilenets.MobileNetV2,
+    "inception_v2": mobilenets.InceptionV2,
+}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model and the account of how it came about.
+
+    Attributes:
+        model: the Keras model.
+        source: what the variables came from, as the user gave it.
+        source_format: "tensorflow checkpoint v2", "hdf5" and so on; "mapping" for arrays in memory.
+        source_files: the files that make up the source.
+        configuration: family, depth multiplier, head and so on, as JSON values.
+        averaged: how many variables took their averaged value.
+        set_aside: ``{kind: count}`` of what the source holds and the model does not use.
+        notes: sentences that the user should read.
+    """
+
+    model: keras.Model
+    source: str
+    source_format: str
+    source_files: tuple[pathlib.Path, ...]
+    configuration: Mapping[str, object]
+    averaged: int
+    set_aside: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    def facts(self) -> dict[str, object]:
+        """The account in short: ``{what: value}`` to print."""
+        arguments = dict(self.configuration)
+        return {
+            "source": f"{self.source} ({self.source_format})",
+            "network": f"{arguments['family']}, depth multiplier {arguments['depth_multiplier']:g}",
+            "published_model": arguments["name"] or "none that the source's name says",
+            "head": _head_text(self.model, arguments),
+            "input": f"{'x'.join('any' if size is None else str(size) for size in arguments['input_shape'])}",
+            "variables": len(weights_by_slim_name(self.model)),
+            "of_them_averaged": self.averaged,
+            "set_aside": ", ".join(f"{count} {kind}" for kind, count in self.set_aside.items()) or "nothing",
+        }
+
+
+def convert(
+    source: str | pathlib.Path | Mapping[str, np.ndarray],
+    *,
+    name: str | None = None,
+    head: str | None = None,
+    input_shape: tuple | None = None,
+    ema: str = "auto",
+    strict: bool = False,
+    **overrides,
+) -> keras.Model:
+    """Makes a Keras model of the slim variables in ``source``.
+
+    Family, depth multiplier, head and class count are told from names and shapes.
+
+    Args:
+        source: anything `checkpoints.open_variables` reads (a checkpoint prefix, one of its files, its folder, an
+            archive, a frozen graph, an HDF5 file), or ``{slim variable name: array}``.
+        name: a published model or hub handle that the source is; it gives the image size and is checked against the
+            source.
+        head: "classification", "feature_vector" or "feature_map"; by default classification where the source holds
+            logits, otherwise feature_vector (with a `ConversionWarning`).
+        input_shape: ``(height, width, 3)``, height and width possibly None; by default the image size of ``name``, or
+            of the published model that the file name says, or 224.
+        ema: "auto", "always" or "never": see `converters.averages.choose`.
+        strict: whether NaN or infinity in a weight is an error rather than a `ConversionWarning`.
+        **overrides: further arguments of `mobilenets.MobileNetV1`, `MobileNetV2` or `InceptionV2`. A
+            ``depth_multiplier`` is checked against the source.
+
+    Raises:
+        ConversionError: the source does not fit: every variable that is missing, left over or misshapen is listed.
+        checkpoints.CheckpointError: the source cannot be read.
+        ValueError: an argument is out of range.
+    """
+    conversion = conversion_of(
+        source, name=name, head=head, input_shape=input_shape, ema=ema, strict=strict, **overrides
+    )
+    for note in conversion.notes:
+        warnings.warn(note, ConversionWarning, stacklevel=2)
+    return conversion.model
+
+
+def conversion_of(
+    source: str | pathlib.Path | Mapping[str, np.ndarray],
+    *,
+    name: str | None = None,
+    head: str | None = None,
+    input_shape: tuple | None = None,
+    ema: str = "auto",
+    strict: bool = False,
+    **overrides,
+) -> Conversion:
+    """As `convert`, with the account of the conversion instead of warnings."""
+    with _opened(source) as given:
+        found = sort_names(given.variables)
+        shapes = Chosen(given.variables, found.owners()).shapes
+        network = recognise(shapes, given.label)
+        info = _published(network, name, given.label)
+        multiplier = overrides.pop("depth_multiplier", info.depth_multiplier if info else network.depth_multiplier)
+        _check_multiplier(network, shapes, multiplier, given.label)
+        arguments = {
+            "depth_multiplier": multiplier,
+            "input_shape": input_shape or _input_shape(info, given.image_size),
+            "head": head or ("classification" if network.num_classes else "feature_vector"),
+            "num_classes": network.num_classes or 1001,
+            **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
+            **overrides,
+        }
+        model = BUILDERS[network.family](**arguments)
+
+        new_head = arguments["num_classes"] != network.num_classes
+        expected = {name: tuple(weight.shape) for name, weight in weights_by_slim_name(model).items()}
+        fresh = {name for name in expected if is_logits(name) and new_head}
+        unused = {name for name in shapes if is_logits(name) and (new_head or name not in expected)}
+        lines = differences(_without(expected, fresh), _without(shapes, unused))
+        if lines:
+            raise ConversionError(
+                f"{given.label} does not fit {network.family} with depth multiplier {multiplier:g} and the head "
+                f"{arguments['head']!r} ({len(expected)} variables): {describe(lines)}"
+            )
+        sources = choose(expected.keys() - fresh, found, ema, given.label)
+        assign(model, Chosen(given.variables, sources), given.label, leave=fresh)
+
+    notes = [
+        *_head_notes(network, head, arguments, unused, given.label),
+        *_finiteness_notes(slim_variables(model), strict, given.label),
+    ]
+    return Conversion(
+        model=model,
+        source=given.label,
+        source_format=given.format,
+        source_files=given.files,
+        configuration={"family": network.family, "name": info.name if info else None, **arguments},
+        averaged=sum(is_average(source) for source in sources.values()),
+        set_aside=_set_aside(found, sources, unused),
+        notes=tuple(notes),
+    )
+
+
+def _head_text(model: keras.Model, arguments: Mapping) -> str:
+    sizes = "x".join("?" if size is None else str(size) for size in model.output_shape[1:])
+    return f"{arguments['head']} ({sizes})"
+
+
+class _Given(NamedTuple):
+    """A source, opened: what it is called, what it is, and what it holds."""
+
+    label: str
+    format: str
+    files: tuple[pathlib.Path, ...]
+    variables: Mapping[str, np.ndarray]
+    image_size: tuple[int | None, int | None] | None = None
+
+
+@contextlib.contextmanager
+def _opened(source) -> Iterator[_Given]:
+    if isinstance(source, Mapping):
+        yield _Given("The mapping", "mapping", (), source)
+        return
+    with checkpoints.open_variables(source) as variables:
+        yield _Given(str(source), variables.format, tuple(variables.files), variables, variables.image_size)
+
+
+def _without(shapes: Mapping[str, tuple], names: Set[str]) -> dict[str, tuple]:
+    return {name: shape for name, shape in shapes.items() if name not in names}
+
+
+def _published(network: Network, name: str | None, source: str) -> mobilenets.ModelInfo | None:
+    """The published model that the source is: the one the user names, or the one its path says, if it fits."""
+    if name is not None:
+        info = mobilenets.get_model_info(name)
+        if info.family != network.family:
+            raise ConversionError(f"{source} holds a {network.family} network, but {name!r} is a {info.family}.")
+        return info
+    for part in reversed(pathlib.PurePath(source).parts):
+        info = model_in_file_name(part)
+        if info and (info.family, info.depth_multiplier) == (network.family, network.depth_multiplier):
+            return info
+    return None
+
+
+def model_in_file_name(file_name: str) -> mobilenets.ModelInfo | None:
+    """The published model that a file name says, as in ``mobilenet_v2_0.35_96.ckpt.index``."""
+    if "inception_v2" in file_name:
+        return mobilenets.get_model_info("inception_v2")
+    match = re.search(r"(mobilenet_v[12])_(\d+(?:\.\d+)?)_(\d+)", file_name)
+    if not match:
+        return None
+    family, multiplier, size = match[1], match[2], int(match[3])
+    said = (family, float(multiplier) if "." in multiplier else int(multiplier) / 100, size)
+    infos = map(mobilenets.get_model_info, mobilenets.list_models())
+    return next((info for info in infos if (info.family, info.depth_multiplier, info.image_size) == said), None)
+
+
+def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None) -> tuple[int, int, int]:
+    """The size that the source itself declares (a MobileNet V2 module), or else that of the published model."""
+    if declared and None not in declared:
+        return (*declared, 3)
+    size = info.image_size if info else 224
+    return size, size, 3
+
+
+def _check_multiplier(network: Network, shapes: Mapping[str, tuple], said: float, source: str) -> None:
+    """Refuses a multiplier that the user said and the widths contradict (many multipliers give the same widths)."""
+    observed = observed_widths(network.family, shapes)
+    scale_last_layer = network.scale_last_layer
+    fit = matches(network.family, observed, network.depth_multiplier, scale_last_layer)
+    if matches(network.family, observed, said, scale_last_layer) < fit:
+        widths = mobilenets.widths(network.family, said, scale_last_layer)
+        scope = next(scope for scope, width in observed.items() if widths[scope] != width)
+        raise ConversionError(
+            f"{source} has the depth multiplier {network.depth_multiplier:g}, not {said:g}: {scope} has "
+            f"{observed[scope]} channels where {said:g} gives {widths[scope]}."
+        )
+
+
+def _head_notes(network: Network, head: str | None, arguments: Mapping, unused: Set[str], source: str) -> list[str]:
+    left_out = f" Not taken from the source: {', '.join(sorted(unused))}." if unused else ""
+    if head is None and network.num_classes is None and arguments["head"] == "feature_vector":
+        return [f"{source} holds no logits weights; the model is a feature vector model.{left_out}"]
+    if arguments["head"] == "classification" and arguments["num_classes"] != network.num_classes:
+        return [f"The classification layer is new, for {arguments['num_classes']} classes, and untrained.{left_out}"]
+    return []
+
+
+def _finiteness_notes(variables: Mapping[str, np.ndarray], strict: bool, source: str) -> list[str]:
+    """A warning that names every variable with a NaN or an infinity in it; an error if ``strict``."""
+    names = [name for name, array in variables.items() if not np.isfinite(array).all()]
+    if not names:
+        return []
+    note = f"{source} holds NaN or infinity in {len(names)} variable(s): {', '.join(names)}."
+    if strict:
+        raise ConversionError(note)
+    return [note]
+
+
+def _set_aside(found: Sorted, sources: Mapping[str, str], unused: Set[str]) -> dict[str, int]:
+    """``{kind: count}`` of the entries that the model does not use."""
+    counts = {kind: len(names) for kind, names in found.companions.items()}
+    taken = set(sources.values())
+    if not any(map(is_average, taken)):
+        counts[f"{AVERAGE} (not taken)"] = len(found.averaged)
+    else:
+        counts[f"{AVERAGE} (not taken)"] = len(found.averaged) - sum(map(is_average, taken))
+        counts["plain values of averaged variables"] = sum(name not in taken for name in found.plain - unused)
+    counts["logits"] = len(unused)
+    return {kind: count for kind, count in counts.items() if count}

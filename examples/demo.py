@@ -1,0 +1,83 @@
+"""``make demo``: a real slim checkpoint goes in, a Keras model comes out, and every endpoint is held against slim.
+
+Without an argument a checkpoint of mobilenet_v2_0.35_96 is made with tf-slim: one step in training mode, so that it
+holds averages, RMSProp slots and ``global_step`` as a published one does. With an argument, that checkpoint is taken.
+The reference is tf-slim's own graph with the checkpoint's averages, chosen here without this project's converter.
+"""
+
+import pathlib
+import tempfile
+
+import click
+
+from converters.quiet import import_tensorflow_quietly
+
+import_tensorflow_quietly()
+
+import checkpoints
+import converters
+from converters.cli import unusable_input_as_sentence
+from converters.tables import facts_table, text_of
+from tests.oracle.files import freeze, write_checkpoint
+from tests.oracle.run import variable_shapes
+
+OUTPUT = pathlib.Path("demo-output")
+
+
+@click.command()
+@click.argument("checkpoint", required=False)
+@click.pass_context
+def demo(context, checkpoint):
+    """Convert CHECKPOINT (or one made on the spot) and verify it against the slim graph, in float32 and float64."""
+    with tempfile.TemporaryDirectory() as folder, unusable_input_as_sentence():
+        folder = pathlib.Path(folder)
+        if not checkpoint:
+            checkpoint = folder / "mobilenet_v2_0.35_96.ckpt"
+            click.echo("Making a slim checkpoint of mobilenet_v2_0.35_96 with tf-slim (one training step) ...")
+            written = write_checkpoint(checkpoint, "mobilenet_v2", 0.35)
+            click.echo(f"  {len(written)} entries: variables, their averages, RMSProp slots, global_step\n")
+
+        click.echo(f"Converting {checkpoint} ...")
+        conversion = converters.conversion_of(checkpoint)
+        output = OUTPUT / f"{pathlib.Path(checkpoint).stem}.keras"
+        OUTPUT.mkdir(exist_ok=True)
+        converters.save_model(conversion, output, force=True)
+        click.echo(text_of(facts_table(conversion.facts() | {"output": str(output)})) + "\n")
+
+        model = converters.load_model(output)
+        reports = [converters.verify(model, checkpoint, name=str(output))]
+        for dtype in ("float32", "float64"):
+            click.echo(f"Verifying {output} against tf-slim's graph in {dtype} ...")
+            graph = folder / f"slim_graph_{dtype}.pb"
+            write_slim_graph(graph, checkpoint, conversion.configuration, dtype)
+            reports.append(converters.verify(model, graph, name=str(output)))
+            click.echo(f"{reports[-1]}\n")
+        click.echo(reports[0])
+        passed = all(report.passed for report in reports)
+        click.echo(
+            f"\n{'All agree' if passed else 'NOT all agree'}: weights bit for bit, endpoints in float32 and float64."
+        )
+    context.exit(0 if passed else 1)
+
+
+def write_slim_graph(path, checkpoint, configuration, dtype):
+    """The frozen slim graph of a checkpoint, with the averaged value of every variable that has one."""
+    family, multiplier = configuration["family"], configuration["depth_multiplier"]
+    size, classes = configuration["input_shape"][0], configuration["num_classes"]
+    network = {
+        "depth_multiplier": multiplier,
+        "num_classes": classes if configuration["head"] == "classification" else None,
+        # None, slim's own way, unless the widths say otherwise.
+        "finegrain": {None: None, True: False, False: True}[configuration.get("scale_last_layer")],
+    }
+    values = {}
+    with checkpoints.open_variables(checkpoint) as held:
+        for name in variable_shapes(family, **network):
+            average = f"{name}/ExponentialMovingAverage"
+            moving = name.endswith(("moving_mean", "moving_variance"))
+            values[name] = held[average if average in held and not moving else name]
+    freeze(path, family, values, image_size=size, dtype=dtype, **network)
+
+
+if __name__ == "__main__":
+    demo()

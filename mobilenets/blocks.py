@@ -1,0 +1,130 @@
+"""The parts that the three networks share, in stock Keras layers, each named by its slim scope."""
+
+from typing import NamedTuple
+
+import keras
+from keras import KerasTensor
+
+from mobilenets.batch_norm import BesselBatchNormalization
+from mobilenets.convolution import Convolution
+from mobilenets.names import layer_name
+
+# Images are (height, width, channels) whatever the user's keras.json says: the weights know no other order.
+LAYOUT = "channels_last"
+
+EPSILON = 1e-3
+
+# Slim's `variance_scaling_initializer` widens the deviation by sqrt(1.3) for what the truncation cuts off, Keras
+# divides it by 0.8796; this scale makes both the same.
+SLIM_VARIANCE_SCALE = 2 * 1.3 * 0.87962566103423978**2
+
+
+class Training(NamedTuple):
+    """What matters to training alone: how moving statistics are updated, and slim's weight decay (None: no L2 term)."""
+
+    batch_norm_momentum: float
+    bessel_correction: bool
+    weight_decay: float | None
+
+
+def image_input(input_shape: tuple[int | None, int | None, int], rescale: bool) -> tuple[KerasTensor, KerasTensor]:
+    """The model's input and the images in [-1, 1] made of it; `rescale` where the input is in [0, 1]."""
+    # Float64 images are to stay so under a float64 policy; under mixed precision images come in float32.
+    dtype = keras.config.dtype_policy().variable_dtype
+    images = keras.Input(tuple(input_shape), dtype=dtype, name="images")
+    if not rescale:
+        return images, images
+    return images, keras.layers.Rescaling(2.0, -1.0, name="rescale_inputs")(images)
+
+
+def convolution(
+    x: KerasTensor, conv: Convolution, training: Training, *, stride: int | None = None, dilation: int = 1
+) -> KerasTensor:
+    """A convolution and its batch norm, without activation; `stride` replaces the nominal one."""
+    x = _kernel_layer(conv, training, conv.stride if stride is None else stride, dilation)(x)
+    if not conv.batch_norm:
+        return x
+    batch_norm = BesselBatchNormalization if training.bessel_correction else keras.layers.BatchNormalization
+    return batch_norm(
+        momentum=training.batch_norm_momentum,
+        epsilon=EPSILON,
+        scale="gamma" in conv.batch_norm,
+        name=layer_name(f"{conv.scope}/BatchNorm"),
+    )(x)
+
+
+def activation(x: KerasTensor, scope: str, max_value: float | None = None) -> KerasTensor:
+    """ReLU, bounded by `max_value`."""
+    return keras.layers.ReLU(max_value, name=layer_name(scope))(x)
+
+
+def pool(x: KerasTensor, kind: str, stride: int, scope: str) -> KerasTensor:
+    """A 3x3 "MaxPool" or "AvgPool" with SAME padding, which the average does not count."""
+    layer = {"MaxPool": keras.layers.MaxPooling2D, "AvgPool": keras.layers.AveragePooling2D}[kind]
+    return layer(3, stride, padding="same", data_format=LAYOUT, name=layer_name(scope))(x)
+
+
+def head_output(
+    x: KerasTensor, head: str, scope: str, logits: Convolution, training: Training, dropout_rate: float
+) -> KerasTensor:
+    """What the head makes of the last feature map `x`: the map itself, pooled features, or logits."""
+    if head == "feature_map":
+        return x
+    x = keras.layers.GlobalAveragePooling2D(LAYOUT, keepdims=True, name=layer_name(f"{scope}/global_pool"))(x)
+    if head == "feature_vector":
+        return keras.layers.Flatten(LAYOUT, name="feature_vector")(x)
+    x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
+    dtype = _logits_dtype()
+    x = _kernel_layer(logits, training, 1, 1, dtype)(x)
+    return keras.layers.Flatten(LAYOUT, dtype=dtype, name=layer_name(f"{scope}/Logits"))(x)
+
+
+def _logits_dtype() -> str | None:
+    """Float32 where the policy computes in half precision, in which a softmax would lose its small values."""
+    return "float32" if keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16") else None
+
+
+def _kernel_layer(
+    conv: Convolution, training: Training, stride: int, dilation: int, dtype: str | None = None
+) -> keras.layers.Layer:
+    """The layer that owns the kernels, and the bias of a convolution without batch norm."""
+    shared = dict(
+        strides=stride,
+        padding="same",
+        data_format=LAYOUT,
+        # A 1x1 kernel has nothing to dilate.
+        dilation_rate=dilation if conv.kernel_size > 1 else 1,
+        use_bias=not conv.batch_norm,
+        dtype=dtype,
+        name=layer_name(conv.scope),
+    )
+    if conv.kind == "depthwise":
+        return keras.layers.DepthwiseConv2D(conv.kernel_size, depthwise_initializer=_initializer(conv), **shared)
+    if conv.kind == "separable":
+        return keras.layers.SeparableConv2D(
+            conv.out_channels,
+            conv.kernel_size,
+            depth_multiplier=conv.channel_multiplier,
+            depthwise_initializer=_initializer(conv),
+            pointwise_initializer=_initializer(conv),
+            **shared,
+        )
+    return keras.layers.Conv2D(
+        conv.out_channels,
+        conv.kernel_size,
+        kernel_initializer=_initializer(conv),
+        kernel_regularizer=_regularizer(training.weight_decay),
+        **shared,
+    )
+
+
+def _initializer(conv: Convolution) -> keras.initializers.Initializer:
+    """A new one for every kernel: an initializer that is used twice gives the same values twice."""
+    if conv.stddev is None:
+        return keras.initializers.VarianceScaling(SLIM_VARIANCE_SCALE, "fan_in", "truncated_normal")
+    return keras.initializers.TruncatedNormal(stddev=conv.stddev)
+
+
+def _regularizer(weight_decay: float | None) -> keras.regularizers.Regularizer | None:
+    """Slim counts half the sum of squares (``l2_regularizer``), Keras the whole sum."""
+    return keras.regularizers.L2(weight_decay / 2) if weight_decay else None

@@ -1,0 +1,76 @@
+"""Inception V2, also known as BN-Inception (Ioffe and Szegedy 2015, arXiv:1502.03167)."""
+
+import keras
+from keras import KerasTensor
+
+from mobilenets.arguments import check_arguments
+from mobilenets.blocks import Training, activation, convolution, head_output, image_input, pool
+from mobilenets.inception_v2_spec import SCOPE, Branch, Pool, network
+from mobilenets.names import layer_name
+
+
+def InceptionV2(
+    depth_multiplier: float = 1.0,
+    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+    head: str = "classification",
+    num_classes: int = 1001,
+    *,
+    batch_norm_momentum: float = 0.99,
+    bessel_correction: bool = False,
+    weight_decay: float | None = 4e-5,
+    dropout_rate: float = 0.2,
+    rescale_inputs: bool = True,
+    name: str | None = None,
+) -> keras.Model:
+    """An Inception V2 with new weights.
+
+    Args:
+        depth_multiplier: above 0; scales the channels of every layer, truncated and at least 16.
+        input_shape: (height, width, 3), sizes from 32 up or None.
+        head: "classification" for logits (batch, num_classes), "feature_vector" for the pooled features
+            (batch, channels), "feature_map" for the last layer's result (batch, height, width, channels).
+        num_classes: classes of the logits; the published model has 1001, of which class 0 is "background".
+        batch_norm_momentum: of the moving statistics, in [0, 1). Slim trained with 0.9997; hub modules fine-tune
+            with 0.99.
+        bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
+            fused batch norm did; the model then has `mobilenets.BesselBatchNormalization` layers, not stock ones.
+        weight_decay: as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, for all but the separable stem; None
+            or 0 for no such losses.
+        dropout_rate: before the logits, in [0, 1).
+        rescale_inputs: True: images in [0, 1], as hub modules take them; False: in [-1, 1], as slim takes them.
+        name: of the model; "inception_v2" by default.
+
+    Returns:
+        A functional model of stock Keras layers, which are named by their slim scopes.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    check_arguments(
+        depth_multiplier=depth_multiplier,
+        input_shape=input_shape,
+        head=head,
+        num_classes=num_classes,
+        batch_norm_momentum=batch_norm_momentum,
+        weight_decay=weight_decay,
+        dropout_rate=dropout_rate,
+    )
+    training = Training(batch_norm_momentum, bessel_correction, weight_decay)
+    net = network(depth_multiplier, num_classes)
+
+    images, x = image_input(input_shape, rescale_inputs)
+    x = _chain(x, net.trunk, training)
+    for module in net.modules:
+        results = [_chain(x, branch, training) for branch in module.branches]
+        x = keras.layers.Concatenate(name=layer_name(module.scope))(results)
+    outputs = head_output(x, head, SCOPE, net.logits, training, dropout_rate)
+    return keras.Model(images, outputs, name=name or "inception_v2")
+
+
+def _chain(x: KerasTensor, steps: Branch, training: Training) -> KerasTensor:
+    for step in steps:
+        if isinstance(step, Pool):
+            x = pool(x, step.kind, step.stride, step.scope)
+        else:
+            x = activation(convolution(x, step, training), f"{step.scope}/Relu")
+    return x

@@ -1,0 +1,73 @@
+"""MobileNet V1 (Howard et al. 2017, arXiv:1704.04861)."""
+
+import keras
+
+from mobilenets.arguments import check_arguments
+from mobilenets.atrous import atrous
+from mobilenets.blocks import Training, activation, convolution, head_output, image_input
+from mobilenets.mobilenet_v1_spec import SCOPE, network
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+def MobileNetV1(
+    depth_multiplier: float = 1.0,
+    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+    head: str = "classification",
+    num_classes: int = 1001,
+    *,
+    output_stride: int | None = None,
+    batch_norm_momentum: float = 0.99,
+    bessel_correction: bool = False,
+    weight_decay: float | None = 4e-5,
+    dropout_rate: float = 0.001,
+    rescale_inputs: bool = True,
+    name: str | None = None,
+) -> keras.Model:
+    """A MobileNet V1 with new weights.
+
+    Args:
+        depth_multiplier: above 0; scales the channels of every layer, truncated and at least 8.
+        input_shape: (height, width, 3), sizes from 32 up or None.
+        head: "classification" for logits (batch, num_classes), "feature_vector" for the pooled features
+            (batch, channels), "feature_map" for the last layer's result (batch, height, width, channels).
+        num_classes: classes of the logits; the published models have 1001, of which class 0 is "background".
+        output_stride: 8, 16 or 32: how many times smaller than the image the feature map may become; beyond it,
+            convolutions are dilated instead. None: 32.
+        batch_norm_momentum: of the moving statistics, in [0, 1). Slim trained with 0.9997; hub modules fine-tune
+            with 0.99.
+        bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
+            fused batch norm did; the model then has `mobilenets.BesselBatchNormalization` layers, not stock ones.
+        weight_decay: as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, for all but the depthwise kernels;
+            None or 0 for no such losses.
+        dropout_rate: before the logits, in [0, 1).
+        rescale_inputs: True: images in [0, 1], as hub modules take them; False: in [-1, 1], as slim takes them.
+        name: of the model; "mobilenet_v1" by default.
+
+    Returns:
+        A functional model of stock Keras layers, which are named by their slim scopes.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    check_arguments(
+        depth_multiplier=depth_multiplier,
+        input_shape=input_shape,
+        head=head,
+        num_classes=num_classes,
+        batch_norm_momentum=batch_norm_momentum,
+        weight_decay=weight_decay,
+        dropout_rate=dropout_rate,
+    )
+    if output_stride not in (None, *OUTPUT_STRIDES):
+        raise ValueError(f"output_stride of MobileNet V1 must be None, 8, 16 or 32, not {output_stride!r}.")
+    training = Training(batch_norm_momentum, bessel_correction, weight_decay)
+    *body, logits = network(depth_multiplier, num_classes)
+
+    images, x = image_input(input_shape, rescale_inputs)
+    steps = atrous((conv.stride for conv in body), output_stride)
+    for conv, (stride, dilation) in zip(body, steps, strict=True):
+        x = convolution(x, conv, training, stride=stride, dilation=dilation)
+        x = activation(x, f"{conv.scope}/Relu6", max_value=6.0)
+    outputs = head_output(x, head, SCOPE, logits, training, dropout_rate)
+    return keras.Model(images, outputs, name=name or "mobilenet_v1")

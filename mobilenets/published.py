@@ -1,0 +1,222 @@
+"""The 39 published models, as one table.
+
+Accuracies, multiply-adds and parameters are those of Google's own tables (tensorflow/models, in ``research/slim``:
+``README.md``, ``nets/mobilenet_v1.md``, ``nets/mobilenet/README.md``). What follows from other columns is computed.
+"""
+
+import dataclasses
+import difflib
+import functools
+import math
+import re
+from typing import NamedTuple
+
+from mobilenets.families import convolutions, variable_shapes
+
+HUB = "https://tfhub.dev/"
+PUBLISHER = "google/imagenet/"
+PUBLISHED_CLASSES = 1001
+
+
+class Row(NamedTuple):
+    """A published model: top-1 and top-5 in percent, multiply-adds and parameters in millions (None: not published)."""
+
+    family: str
+    depth_multiplier: float
+    image_size: int
+    macs: float | None
+    parameters: float | None
+    top1: float
+    top5: float
+
+
+ROWS = (
+    Row("mobilenet_v2", 1.4, 224, 582, 6.06, 75.0, 92.5),
+    Row("mobilenet_v2", 1.3, 224, 509, 5.34, 74.4, 92.1),
+    Row("mobilenet_v2", 1.0, 224, 300, 3.47, 71.8, 91.0),
+    Row("mobilenet_v2", 1.0, 192, 221, 3.47, 70.7, 90.1),
+    Row("mobilenet_v2", 1.0, 160, 154, 3.47, 68.8, 89.0),
+    Row("mobilenet_v2", 1.0, 128, 99, 3.47, 65.3, 86.9),
+    Row("mobilenet_v2", 1.0, 96, 56, 3.47, 60.3, 83.2),
+    Row("mobilenet_v2", 0.75, 224, 209, 2.61, 69.8, 89.6),
+    Row("mobilenet_v2", 0.75, 192, 153, 2.61, 68.7, 88.9),
+    Row("mobilenet_v2", 0.75, 160, 107, 2.61, 66.4, 87.3),
+    Row("mobilenet_v2", 0.75, 128, 69, 2.61, 63.2, 85.3),
+    Row("mobilenet_v2", 0.75, 96, 39, 2.61, 58.8, 81.6),
+    Row("mobilenet_v2", 0.5, 224, 97, 1.95, 65.4, 86.4),
+    Row("mobilenet_v2", 0.5, 192, 71, 1.95, 63.9, 85.4),
+    Row("mobilenet_v2", 0.5, 160, 50, 1.95, 61.0, 83.2),
+    Row("mobilenet_v2", 0.5, 128, 32, 1.95, 57.7, 80.8),
+    Row("mobilenet_v2", 0.5, 96, 18, 1.95, 51.2, 75.8),
+    Row("mobilenet_v2", 0.35, 224, 59, 1.66, 60.3, 82.9),
+    Row("mobilenet_v2", 0.35, 192, 43, 1.66, 58.2, 81.2),
+    Row("mobilenet_v2", 0.35, 160, 30, 1.66, 55.7, 79.1),
+    Row("mobilenet_v2", 0.35, 128, 20, 1.66, 50.8, 75.0),
+    Row("mobilenet_v2", 0.35, 96, 11, 1.66, 45.5, 70.4),
+    # The graphs need more than the four published multiply-adds at 0.75, and less than that of 0.25 at 192 pixels.
+    Row("mobilenet_v1", 1.0, 224, 569, 4.24, 70.9, 89.9),
+    Row("mobilenet_v1", 1.0, 192, 418, 4.24, 70.0, 89.2),
+    Row("mobilenet_v1", 1.0, 160, 291, 4.24, 68.0, 87.7),
+    Row("mobilenet_v1", 1.0, 128, 186, 4.24, 65.2, 85.8),
+    Row("mobilenet_v1", 0.75, 224, 317, 2.59, 68.4, 88.2),
+    Row("mobilenet_v1", 0.75, 192, 233, 2.59, 67.2, 87.3),
+    Row("mobilenet_v1", 0.75, 160, 162, 2.59, 65.3, 86.0),
+    Row("mobilenet_v1", 0.75, 128, 104, 2.59, 62.1, 83.9),
+    Row("mobilenet_v1", 0.5, 224, 150, 1.34, 63.3, 84.9),
+    Row("mobilenet_v1", 0.5, 192, 110, 1.34, 61.7, 83.6),
+    Row("mobilenet_v1", 0.5, 160, 77, 1.34, 59.1, 81.9),
+    Row("mobilenet_v1", 0.5, 128, 49, 1.34, 56.3, 79.4),
+    Row("mobilenet_v1", 0.25, 224, 41, 0.47, 49.8, 74.2),
+    Row("mobilenet_v1", 0.25, 192, 34, 0.47, 47.7, 72.3),
+    Row("mobilenet_v1", 0.25, 160, 21, 0.47, 45.5, 70.3),
+    Row("mobilenet_v1", 0.25, 128, 14, 0.47, 41.5, 66.3),
+    Row("inception_v2", 1.0, 224, None, None, 73.9, 91.8),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """A published model.
+
+    Attributes:
+        name: such as "mobilenet_v2_035_96": family, multiplier times 100, image size.
+        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        depth_multiplier: of the channels.
+        image_size: height and width in pixels that it was trained for.
+        fixed_image_size: whether its hub modules take that size only.
+        num_features: length of the feature vector.
+        num_classes: of the logits; class 0 is "background".
+        checkpoint_url: of the archive.
+        checkpoint_path: prefix of the checkpoint inside the archive.
+        hub_handle: of its hub modules, without "/classification/5" or "/feature_vector/5".
+        parameters: count, moving statistics and logits included.
+        trainable_parameters: count, logits included.
+        macs: multiply-adds for one image, logits included.
+        published_macs_millions: as Google published them; None for Inception V2.
+        published_parameters_millions: as Google published them (V2 left the batch norms out); None for Inception V2.
+        top1: published accuracy on the ImageNet validation set, percent.
+        top5: the same, counted right where the class is among the five likeliest.
+    """
+
+    name: str
+    family: str
+    depth_multiplier: float
+    image_size: int
+    fixed_image_size: bool
+    num_features: int
+    num_classes: int
+    checkpoint_url: str
+    checkpoint_path: str
+    hub_handle: str
+    parameters: int
+    trainable_parameters: int
+    macs: int
+    published_macs_millions: float | None
+    published_parameters_millions: float | None
+    top1: float
+    top5: float
+
+    def to_dict(self) -> dict[str, str | int | float | bool | None]:
+        """Its attributes, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def list_models(family: str | None = None) -> list[str]:
+    """Names of the published models, those of one family where it is given.
+
+    Raises:
+        ValueError: if there is no such family.
+    """
+    families = list(dict.fromkeys(row.family for row in ROWS))
+    if family not in (None, *families):
+        raise ValueError(f"family must be one of {', '.join(families)}, not {family!r}.")
+    return [_name(row) for row in ROWS if family in (None, row.family)]
+
+
+def get_model_info(name_or_handle: str) -> ModelInfo:
+    """What is known of a published model.
+
+    Args:
+        name_or_handle: a name such as "mobilenet_v2_035_96", the name of its archive ("mobilenet_v2_0.35_96"), or a
+            handle of any of its hub modules ("https://tfhub.dev/google/imagenet/mobilenet_v2_035_96/classification/3",
+            shortened at either end or not).
+
+    Raises:
+        ValueError: if no published model is called so.
+    """
+    return parse_handle(name_or_handle)[0]
+
+
+def parse_handle(name_or_handle: str) -> tuple[ModelInfo, str | None]:
+    """The published model, and the head that a handle asks for: "classification", "feature_vector", or None for a name.
+
+    Raises:
+        ValueError: if no published model is called so.
+    """
+    match = re.fullmatch(
+        rf"(https?://tfhub\.dev/)?({PUBLISHER})?(?P<name>[^/]+?)(/(?P<head>classification|feature_vector)(/\d+)?)?/?",
+        str(name_or_handle),
+    )
+    info = _models().get(match["name"]) if match else None
+    if info is None:
+        sought = str(name_or_handle).removeprefix(HUB).removeprefix(PUBLISHER)
+        closest = difflib.get_close_matches(sought.split("/")[0], list_models(), n=3, cutoff=0)
+        raise ValueError(f"No published model is called {name_or_handle!r}; the closest are {', '.join(closest)}.")
+    return info, match["head"]
+
+
+@functools.cache
+def _models() -> dict[str, ModelInfo]:
+    """Every model under its name and under its archive's."""
+    return {alias: info for row in ROWS for info in [_info(row)] for alias in (info.name, _archive(row))}
+
+
+def _name(row: Row) -> str:
+    if row.family == "inception_v2":
+        return row.family
+    return f"{row.family}_{round(100 * row.depth_multiplier):03d}_{row.image_size}"
+
+
+def _archive(row: Row) -> str:
+    """Name of the archive, without its ending."""
+    if row.family == "inception_v2":
+        return "inception_v2_2016_08_28"
+    return f"{row.family}_{row.depth_multiplier}_{row.image_size}"
+
+
+def _download(row: Row) -> tuple[str, str]:
+    """URL of the archive, and prefix of the checkpoint in it."""
+    archive = _archive(row)
+    if row.family == "mobilenet_v2":
+        url = f"https://storage.googleapis.com/mobilenet_v2/checkpoints/{archive}.tgz"
+        return url, f"{archive}/{archive}.ckpt"
+    if row.family == "mobilenet_v1":
+        return f"http://download.tensorflow.org/models/mobilenet_v1_2018_08_02/{archive}.tgz", f"{archive}.ckpt"
+    return f"http://download.tensorflow.org/models/{archive}.tar.gz", "inception_v2.ckpt"
+
+
+def _info(row: Row) -> ModelInfo:
+    convs = convolutions(row.family, row.depth_multiplier, PUBLISHED_CLASSES)
+    shapes = variable_shapes(row.family, row.depth_multiplier, PUBLISHED_CLASSES)
+    counts = {name: math.prod(shape) for name, shape in shapes.items()}
+    url, path = _download(row)
+    return ModelInfo(
+        name=_name(row),
+        family=row.family,
+        depth_multiplier=row.depth_multiplier,
+        image_size=row.image_size,
+        # MobileNet V2 pools with a window of the static size of its last map (slim `mobilenet.py: global_pool`).
+        fixed_image_size=row.family == "mobilenet_v2",
+        num_features=convs[-1].in_channels,
+        num_classes=PUBLISHED_CLASSES,
+        checkpoint_url=url,
+        checkpoint_path=path,
+        hub_handle=f"{HUB}{PUBLISHER}{_name(row)}",
+        parameters=sum(counts.values()),
+        trainable_parameters=sum(count for name, count in counts.items() if "/moving_" not in name),
+        macs=sum(conv.multiply_adds(row.image_size, row.image_size) for conv in convs),
+        published_macs_millions=row.macs,
+        published_parameters_millions=row.parameters,
+        top1=row.top1,
+        top5=row.top5,
+    )

@@ -1,0 +1,55 @@
+"""What the tests of the networks share: weights by their slim names, and dtype policies."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import keras
+import numpy as np
+
+import mobilenets
+
+CONSTRUCTORS = {
+    "mobilenet_v1": mobilenets.MobileNetV1,
+    "mobilenet_v2": mobilenets.MobileNetV2,
+    "inception_v2": mobilenets.InceptionV2,
+}
+SCOPES = {"mobilenet_v1": "MobilenetV1", "mobilenet_v2": "MobilenetV2", "inception_v2": "InceptionV2"}
+
+LEAVES = {
+    ("Conv2D", "kernel"): "weights",
+    ("Conv2D", "bias"): "biases",
+    ("DepthwiseConv2D", "kernel"): "depthwise_weights",
+    ("SeparableConv2D", "depthwise_kernel"): "depthwise_weights",
+    ("SeparableConv2D", "pointwise_kernel"): "pointwise_weights",
+    ("SeparableConv2D", "bias"): "biases",
+    **{("BatchNormalization", leaf): leaf for leaf in ("gamma", "beta", "moving_mean", "moving_variance")},
+}
+
+
+def slim_weights(model: keras.Model) -> dict[str, keras.Variable]:
+    """Slim variable name -> the model's weight, in the model's order."""
+    return {
+        f"{layer.name.replace('__', '/')}/{LEAVES[type(layer).__name__, weight.name]}": weight
+        for layer in model.layers
+        for weight in layer.weights
+        if not isinstance(layer, keras.layers.Dropout)  # its seed is a weight on some backends
+    }
+
+
+def set_weights(model: keras.Model, values: Mapping[str, np.ndarray]) -> None:
+    """Assigns every weight by its slim name; nothing may be missing or left over."""
+    weights = slim_weights(model)
+    assert set(weights) == set(values)
+    for name, weight in weights.items():
+        weight.assign(values[name])
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Makes layers under another global dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

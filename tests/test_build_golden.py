@@ -1,0 +1,91 @@
+"""The networks compute what the original TF-Slim networks computed: every golden case, at every endpoint."""
+
+import keras
+import numpy as np
+import pytest
+
+import mobilenets
+from tests import golden
+from tests.networks import CONSTRUCTORS, SCOPES, dtype_policy, set_weights
+
+
+def build(meta: dict) -> keras.Model:
+    kwargs = meta["kwargs"]
+    choices = {}
+    if "output_stride" in kwargs:
+        choices |= {"output_stride": kwargs["output_stride"], "head": "feature_map"}
+    if "finegrain" in kwargs:
+        choices["scale_last_layer"] = not kwargs["finegrain"]
+    shape = (meta["height"], meta["width"], 3)
+    model = CONSTRUCTORS[meta["family"]](meta["depth_multiplier"], shape, dropout_rate=0.0, **choices)
+    set_weights(model, golden.variables(meta))
+    return model
+
+
+def outputs(meta: dict, model: keras.Model) -> dict[str, np.ndarray]:
+    """Every endpoint under the name that the case knows it by."""
+    everything = {**mobilenets.endpoints(model), "out": model.output}
+    images = golden.images(meta["height"], meta["width"])
+    computed = keras.Model(model.input, everything)(images, training=meta["train"])
+    scope = SCOPES[meta["family"]]
+    return {name.removeprefix(f"{scope}/"): keras.ops.convert_to_numpy(value) for name, value in computed.items()}
+
+
+def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float, largest: float, what: str) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * largest, err_msg=what)
+
+
+@pytest.mark.parametrize("case", golden.CASES)
+def test_float64_matches_slim_at_every_endpoint(case):
+    meta, arrays = golden.load(case)
+    with dtype_policy("float64"):
+        model = build(meta)
+        computed = outputs(meta, model)
+
+    # On maps of up to 7x7 slim's own pooling, AvgPool_1a, is the global one.
+    recorded = {name.replace("AvgPool_1a", "global_pool"): facts for name, facts in meta["endpoints"].items()}
+    assert set(computed) == {*recorded, "out"}
+    for name, facts in recorded.items():
+        value = computed[name]
+        largest = np.abs(value).max()
+        assert value.dtype == np.float64
+        assert list(value.shape) == facts["shape"], name
+        assert_close(value.ravel()[facts["idx"]], facts["val"], 1e-12, largest, name)
+        assert_close(value.mean(), facts["mean"], 1e-12, largest, name)
+        assert_close(value.std(), facts["std"], 1e-12, largest, name)
+        assert_close(np.linalg.norm(value), facts["l2"], 1e-12, facts["l2"], name)
+
+    out = computed["out"]
+    largest = np.abs(out).max()
+    if out.ndim == 4:
+        out = out.ravel()[:: golden.OUT_STEP]
+    assert out.shape == arrays["out64"].shape
+    assert_close(out, arrays["out64"], 1e-12, largest, "out")
+    if "features64" in arrays:
+        features = computed["global_pool"].reshape(arrays["features64"].shape)
+        assert_close(features, arrays["features64"], 1e-12, np.abs(features).max(), "features")
+
+    if meta["train"]:
+        loss = np.sum(out * golden.loss_weights(meta["num_classes"])) / meta["num_classes"]
+        # The loss is a difference of large sums: what counts is the size of what it sums.
+        summed = np.sum(np.abs(out * golden.loss_weights(meta["num_classes"]))) / meta["num_classes"]
+        assert_close(loss, meta["loss"], 1e-12, summed, "loss")
+        # Keras rounds the factor of its L2 to float32, whatever the weights are.
+        rounding = float(np.float32(2e-5)) / 2e-5
+        regularization = float(sum(model.losses))
+        expected = meta["regularization_loss"] * rounding
+        assert_close(regularization, expected, 1e-12, expected, "regularization loss")
+
+
+@pytest.mark.parametrize("case", [case for case in golden.CASES if not case.startswith("t_")])
+def test_float32_matches_slim(case):
+    meta, arrays = golden.load(case)
+    out = outputs(meta, build(meta))["out"]
+    largest = np.abs(out).max()
+    assert out.dtype == np.float32
+    if out.ndim == 4:
+        out = out.ravel()[:: golden.OUT_STEP]
+    # These made-up weights amplify rounding: in x_v2_os16 so much that slim's own float32 is further than 2e-5 from its
+    # own float64. There we may be as far from the exact values as slim was.
+    slim_error = np.abs(arrays["out32"] - arrays["out64"]).max() / largest
+    assert_close(out, arrays["out32"], max(2e-5, 2 * slim_error), largest, "out")

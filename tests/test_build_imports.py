@@ -1,0 +1,80 @@
+"""What an import of `mobilenets` brings along, and that the networks run on every backend of Keras."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run(code: str, **environment: str) -> str:
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_facts_need_neither_keras_nor_tensorflow():
+    code = """
+import sys, mobilenets
+assert set(mobilenets.__all__) >= {
+    "InceptionV2", "MobileNetV1", "MobileNetV2", "ModelInfo", "build", "endpoints", "get_model_info", "list_models",
+    "preprocess", "variable_shapes", "widths",
+}
+assert mobilenets.get_model_info("mobilenet_v2_035_96").macs == 11935408
+assert len(mobilenets.list_models()) == 39
+assert mobilenets.widths("mobilenet_v2", 1.4)["MobilenetV2/Conv_1"] == 1792
+mobilenets.preprocess
+print(sorted({"keras", "tensorflow", "jax", "torch"} & set(sys.modules)))
+"""
+    assert run(code).strip() == "[]"
+
+
+def test_every_public_name_is_what_it_says():
+    code = """
+import mobilenets
+from mobilenets import endpoints, build, preprocess
+for name in mobilenets.__all__:
+    assert callable(getattr(mobilenets, name)), name
+    assert getattr(mobilenets, name).__doc__, name
+"""
+    run(code)
+
+
+FORWARD = """
+import sys, keras, numpy as np, mobilenets
+sys.path.insert(0, ".")
+from tests import golden
+from tests.networks import CONSTRUCTORS, set_weights
+assert keras.config.backend() == "{backend}"
+assert "tensorflow" not in sys.modules
+for case in ("x_v1_os8", "x_v2_0.9_97x129", "x_iv2_1.0_192x160"):
+    meta, arrays = golden.load(case)
+    choices = {{"output_stride": 8, "head": "feature_map"}} if "os8" in case else {{}}
+    model = CONSTRUCTORS[meta["family"]](meta["depth_multiplier"], (meta["height"], meta["width"], 3), **choices)
+    set_weights(model, golden.variables(meta))
+    *_, last = (name for name in mobilenets.endpoints(model) if not name.endswith("Predictions"))
+    everything = keras.Model(model.input, mobilenets.endpoints(model))
+    out = everything.predict(golden.images(meta["height"], meta["width"]), verbose=0)[last]
+    largest = np.abs(out).max()
+    found = out.ravel()[::golden.OUT_STEP] if choices else out
+    np.testing.assert_allclose(found, arrays["out32"], rtol=0, atol=2e-5 * largest, err_msg=case)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_networks_on_other_backends(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    run(FORWARD.format(backend=backend), KERAS_BACKEND=backend)

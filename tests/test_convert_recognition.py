@@ -1,0 +1,81 @@
+"""Family, multiplier, head and class count from names and shapes alone; the shapes are those of the slim graphs."""
+
+import pytest
+
+import mobilenets
+from converters import ConversionError
+from converters.conversion import model_in_file_name
+from converters.recognition import recognise
+from mobilenets.names import SCOPES
+from tests.oracle.run import variable_shapes
+
+PUBLISHED = sorted(
+    {(info.family, info.depth_multiplier) for info in map(mobilenets.get_model_info, mobilenets.list_models())}
+)
+
+
+@pytest.mark.parametrize(("family", "multiplier"), PUBLISHED)
+@pytest.mark.parametrize("num_classes", [1001, 5, None])
+def test_published(family, multiplier, num_classes):
+    shapes = dict(variable_shapes(family, multiplier))
+    for leaf in ("weights", "biases"):
+        name = f"{SCOPES[family]}/Logits/Conv2d_1c_1x1/{leaf}"
+        *before, _ = shapes.pop(name)
+        if num_classes:
+            shapes[name] = (*before, num_classes)
+    network = recognise(shapes, "x.ckpt")
+    assert (network.family, network.depth_multiplier, network.num_classes) == (family, multiplier, num_classes)
+    assert network.scale_last_layer is None
+
+
+OTHERS = [
+    (family, multiplier)
+    for family in ("mobilenet_v1", "mobilenet_v2", "inception_v2")
+    for multiplier in (0.05, 0.1, 0.2, 0.33, 0.6, 0.9, 1.25, 1.333, 1.7, 2.0)
+]
+
+
+@pytest.mark.parametrize(("family", "multiplier"), OTHERS)
+def test_any_other_multiplier_gives_the_same_network(family, multiplier):
+    """Rounding hides the exact multiplier; what is recognised must give the same shapes."""
+    shapes = variable_shapes(family, multiplier)
+    network = recognise(shapes, "x.ckpt")
+    assert variable_shapes(family, network.depth_multiplier) == shapes
+
+
+@pytest.mark.parametrize(("multiplier", "finegrain"), [(0.35, False), (0.6, False), (1.4, True)])
+def test_last_layer_exception_is_told_from_the_width(multiplier, finegrain):
+    shapes = variable_shapes("mobilenet_v2", multiplier, finegrain=finegrain)
+    network = recognise(shapes, "x.ckpt")
+    assert network.depth_multiplier == multiplier
+    assert network.scale_last_layer is not finegrain
+
+
+def test_one_misshapen_variable_does_not_mislead():
+    shapes = dict(variable_shapes("mobilenet_v2", 0.5))
+    shapes["MobilenetV2/expanded_conv_5/project/weights"] = (1, 1, 96, 24)
+    assert recognise(shapes, "x.ckpt").depth_multiplier == 0.5
+
+
+def test_other_network_is_named():
+    with pytest.raises(ConversionError, match=r"x\.ckpt holds no network of .*MobilenetV2.*: .*resnet_v1_50"):
+        recognise({"resnet_v1_50/conv1/weights": (7, 7, 3, 64)}, "x.ckpt")
+
+
+def test_scope_without_weights():
+    with pytest.raises(ConversionError, match="no weights of its convolutions"):
+        recognise({"MobilenetV1/Conv2d_0/BatchNorm/beta": (8,)}, "x.ckpt")
+
+
+@pytest.mark.parametrize("name", mobilenets.list_models())
+@pytest.mark.parametrize("form", ["{}.ckpt.index", "{}.tgz", "dir_{}_x", "{}_frozen.pb"])
+def test_file_names_of_the_published_models(name, form):
+    info = mobilenets.get_model_info(name)
+    archive = info.checkpoint_url.rpartition("/")[2].removesuffix(".tgz").removesuffix(".tar.gz")
+    assert model_in_file_name(form.format(archive)) == info
+    assert model_in_file_name(form.format(name)) == info
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "mobilenet_v2_9.9_224.ckpt", "mobilenet_v3_1.0_224", "resnet"])
+def test_other_file_names_say_nothing(name):
+    assert model_in_file_name(name) is None

@@ -1,0 +1,144 @@
+"""What `fuse` folds and what it leaves alone, in small models of all kinds."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import mobilenets
+
+SHAPE = (9, 7, 5)
+
+
+def randomised(model: keras.Model) -> keras.Model:
+    rng = np.random.default_rng(3)
+    for weight in model.weights:
+        low = 0.5 if weight.name in ("gamma", "moving_variance") else -1.0
+        if np.issubdtype(np.dtype(weight.dtype), np.floating):
+            weight.assign(rng.uniform(low, 1.5, weight.shape))
+    return model
+
+
+def functional(*chain: keras.Layer) -> keras.Model:
+    x = images = keras.Input(SHAPE)
+    for layer in chain:
+        x = layer(x)
+    return randomised(keras.Model(images, x))
+
+
+def count(model: keras.Model) -> int:
+    """Batch norms in a model and in the models that it consists of."""
+    return sum(
+        count(layer) if isinstance(layer, keras.Model) else isinstance(layer, layers.BatchNormalization)
+        for layer in model.layers
+    )
+
+
+def assert_fuses(model: keras.Model, left: int = 0) -> keras.Model:
+    """`fuse` leaves so many batch norms and the function as it is, to rounding."""
+    fused = mobilenets.fuse(model)
+    assert count(fused) == left
+    images = np.random.default_rng(4).uniform(-1, 1, (2, *SHAPE)).astype(np.float32)
+    found, expected = (keras.tree.flatten(some(images, training=False)) for some in (fused, model))
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-5 * np.abs(b).max())
+    return fused
+
+
+@pytest.mark.parametrize("norm", [{}, {"scale": False}, {"center": False}, {"scale": False, "center": False}])
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize(
+    "convolution",
+    [
+        lambda use_bias: layers.Conv2D(4, 3, strides=2, padding="same", use_bias=use_bias),
+        lambda use_bias: layers.Conv2D(10, 3, groups=5, padding="same", use_bias=use_bias),
+        lambda use_bias: layers.DepthwiseConv2D(3, dilation_rate=2, padding="same", use_bias=use_bias),
+        lambda use_bias: layers.DepthwiseConv2D(3, depth_multiplier=3, padding="same", use_bias=use_bias),
+        lambda use_bias: layers.SeparableConv2D(4, 3, depth_multiplier=2, padding="same", use_bias=use_bias),
+    ],
+)
+def test_convolutions_and_batch_norms_of_all_kinds(convolution, use_bias, norm):
+    batch_norm = layers.BatchNormalization(epsilon=0.01, **norm)
+    assert_fuses(functional(convolution(use_bias), batch_norm, layers.ReLU(6.0)))
+
+
+@pytest.mark.parametrize(
+    ("chain", "left"),
+    [
+        ([layers.BatchNormalization()], 1),
+        ([layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization()], 1),
+        ([layers.Conv2D(4, 3), layers.ReLU(), layers.BatchNormalization()], 1),
+        ([layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization(axis=1)], 1),
+        ([layers.Conv2D(4, 3), layers.BatchNormalization(axis=3)], 0),
+        ([layers.Conv2D(4, 3), layers.BatchNormalization(), layers.BatchNormalization()], 1),
+        ([layers.Conv2DTranspose(4, 3), layers.BatchNormalization()], 1),
+        ([layers.Flatten(), layers.Dense(4), layers.BatchNormalization()], 1),
+        ([layers.Conv2D(4, 3)], 0),
+    ],
+)
+def test_only_what_follows_a_convolution_is_folded(chain, left):
+    assert_fuses(functional(*(type(layer).from_config(layer.get_config()) for layer in chain)), left)
+
+
+def test_a_convolution_with_another_reader_keeps_its_batch_norm():
+    images = keras.Input(SHAPE)
+    x = layers.Conv2D(5, 3, padding="same")(images)
+    assert_fuses(randomised(keras.Model(images, layers.Add()([layers.BatchNormalization()(x), x]))), left=1)
+
+
+def test_a_convolution_that_is_an_output_keeps_its_batch_norm():
+    images = keras.Input(SHAPE)
+    x = layers.Conv2D(5, 3)(images)
+    assert_fuses(randomised(keras.Model(images, {"raw": x, "normal": layers.BatchNormalization()(x)})), left=1)
+
+
+def test_shared_layers_keep_their_batch_norms():
+    images = keras.Input(SHAPE)
+    convolution, batch_norm = layers.Conv2D(5, 3, padding="same"), layers.BatchNormalization()
+    assert_fuses(randomised(keras.Model(images, batch_norm(convolution(batch_norm(convolution(images)))))), left=1)
+
+
+def test_a_batch_norm_may_be_an_output_and_have_several_readers():
+    images = keras.Input(SHAPE)
+    x = layers.BatchNormalization()(layers.Conv2D(5, 3, padding="same")(images))
+    outputs = {"sum": layers.Add()([x, layers.ReLU()(x)]), "pair": [x, images]}
+    fused = assert_fuses(randomised(keras.Model(images, outputs)))
+    assert fused.output.keys() == outputs.keys()
+
+
+def test_networks_inside_of_other_models():
+    inner = functional(layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU())
+    images = keras.Input(SHAPE)
+    assert_fuses(randomised(keras.Model(images, layers.Dense(3)(layers.Flatten()(inner(images))))))
+    assert_fuses(randomised(keras.Sequential([keras.Input(SHAPE), inner, layers.Flatten(), layers.Dense(3)])))
+
+
+def test_fusing_twice_changes_nothing_more():
+    fused = assert_fuses(functional(layers.Conv2D(4, 3), layers.BatchNormalization()))
+    again = assert_fuses(fused)
+    assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), fused.get_weights(), strict=True))
+    assert again is not fused
+
+
+def test_trainable_flags_stay_and_the_result_is_not_compiled():
+    model = functional(layers.Conv2D(4, 3, trainable=False), layers.BatchNormalization(), layers.Conv2D(4, 3))
+    model.compile("sgd", "mse")
+    fused = mobilenets.fuse(model)
+    assert [layer.trainable for layer in fused.layers if layer.weights] == [False, True]
+    assert not fused.compiled
+
+
+class Subclassed(keras.Model):
+    def __init__(self, units):
+        super().__init__()
+        self.dense = layers.Dense(units)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.parametrize("model", [Subclassed(3), keras.Sequential([layers.Dense(3)]), layers.Dense(3)])
+def test_models_without_a_graph_are_refused(model):
+    with pytest.raises(ValueError, match="can be fused"):
+        mobilenets.fuse(model)
