@@ -1,4 +1,4 @@
-"""The command line: ``mobilenets list | info | convert | verify``.
+"""The command line: ``mobilenets list | info | fetch | convert | verify | export``.
 
 Exit status: 0 for success, 1 where a verification fails, 2 for unusable input, with one sentence on standard error.
 TensorFlow and Keras are imported by the commands that need them, so that ``--help`` answers at once.
@@ -15,6 +15,9 @@ import click
 import lazy_loader
 from rich.console import Console
 
+from converters.cli_export import export_command
+from converters.cli_fetch import download_bar, fetch_command
+from converters.fetching import source_of
 from converters.quiet import import_tensorflow_quietly
 
 checkpoints = lazy_loader.load("checkpoints")
@@ -114,9 +117,14 @@ def info_command(name, as_json):
 def convert_command(source, output, name, head, image_size, depth_multiplier, num_classes, ema, strict, force, as_json):
     """Convert SOURCE, a file of slim variables, to a Keras model and its manifest.
 
-    SOURCE is a checkpoint (prefix, one of its files, its folder, a .tgz), a frozen graph (.pb) or an .h5 file.
+    SOURCE is a checkpoint (prefix, one of its files, its folder, a .tgz), a frozen graph (.pb), an .h5 file, a TF-Hub
+    module (its folder or .tar.gz), or the name of a published model, whose checkpoint is fetched.
     """
     start = time.monotonic()
+    with download_bar(source) as progress:
+        path = source_of(source, progress)
+    if path is not source:
+        name, source = name or source, path
     overrides = {"depth_multiplier": depth_multiplier, "num_classes": num_classes}
     given = {key: value for key, value in overrides.items() if value is not None}
     with working("Loading TensorFlow and Keras") as say:
@@ -176,6 +184,10 @@ def verify_command(model, reference, images, tolerance, float64, ema, as_json):
         )
     click.echo(report.to_json() if as_json else str(report))
     sys.exit(0 if report.passed else 1)
+
+
+main.add_command(export_command)
+main.add_command(fetch_command)
 
 
 @contextlib.contextmanager

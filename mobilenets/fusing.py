@@ -36,10 +36,10 @@ def fuse(model: keras.Model) -> keras.Model:
         weight decay would act on folded kernels.
 
     Raises:
-        ValueError: if the model is neither functional nor sequential, or a sequential one that is not built yet.
+        ValueError: if the model is neither functional nor sequential.
     """
     if not _is_graph(model):
-        raise ValueError(f"Only a functional model, or a sequential one that is built, can be fused, not {model!r}.")
+        raise ValueError(f"Only a functional or sequential model can be fused, not {model!r}.")
     fused = type(model).from_config(_folded(model.get_config()))
     _set_weights(fused, model)
     return fused
@@ -47,7 +47,7 @@ def fuse(model: keras.Model) -> keras.Model:
 
 def _is_graph(layer: object) -> bool:
     """Whether it is a model whose configuration holds its layers; a subclassed model may not even have one."""
-    return isinstance(layer, keras.Model) and hasattr(layer, "inputs") and "layers" in layer.get_config()
+    return isinstance(layer, keras.Model) and hasattr(type(layer), "inputs") and "layers" in layer.get_config()
 
 
 def fusable(config: Config) -> dict[str, str]:
@@ -104,12 +104,12 @@ def _folded(config: Config) -> dict[str, Any]:
     biased = set(replaced.values())
     layers = []
     for layer in config["layers"]:
-        inner = layer["config"]
-        if inner["name"] in replaced:
+        name, inner = layer.get("name"), layer["config"]
+        if name in replaced:
             continue
         if "layers" in inner:
             inner = _folded(inner)
-        elif inner["name"] in biased:
+        elif name in biased:
             inner = {**inner, "use_bias": True}
         layers.append(_with_rewired({**layer, "config": inner}, "inbound_nodes", replaced))
     return _with_rewired({**config, "layers": layers}, "output_layers", replaced)

@@ -22,7 +22,11 @@ LEAVES = {
     ("SeparableConv2D", "depthwise_kernel"): "depthwise_weights",
     ("SeparableConv2D", "pointwise_kernel"): "pointwise_weights",
     ("SeparableConv2D", "bias"): "biases",
-    **{("BatchNormalization", leaf): leaf for leaf in ("gamma", "beta", "moving_mean", "moving_variance")},
+    **{
+        (batch_norm, leaf): leaf
+        for batch_norm in ("BatchNormalization", "BesselBatchNormalization")
+        for leaf in ("gamma", "beta", "moving_mean", "moving_variance")
+    },
 }
 
 

@@ -1,0 +1,81 @@
+"""The command ``mobilenets export``."""
+
+import json
+import pathlib
+
+import click
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+
+
+class Mismatch(click.ClickException):
+    """One sentence on standard error and exit status 1, as where a verification fails."""
+
+    exit_code = 1
+
+
+@click.command("export")
+@click.argument("model")
+@click.argument("path", type=click.Path(path_type=pathlib.Path))
+@click.option("--format", "format_name", required=True, type=click.Choice(["savedmodel", "litert", "onnx", "openvino"]))
+@click.option(
+    "--quantize",
+    type=click.Choice(["float16", "int8"]),
+    help="LiteRT only: weights in float16, or all operations in int8, calibrated on the images.",
+)
+@click.option(
+    "--images",
+    "--representative",
+    "images",
+    multiple=True,
+    type=click.Path(exists=True, path_type=pathlib.Path),
+    help="A photograph, or a folder of them, to compare on and to calibrate int8 with; may be repeated. "
+    "Without it, seeded noise.",
+)
+@click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms into convolutions.")
+@click.option("--force", is_flag=True, help="Replace PATH if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def export_command(model, path, format_name, quantize, images, fused, force, as_json):
+    """Write MODEL (.keras) to PATH in another runtime's format, run it there and compare it with Keras.
+
+    \b
+    savedmodel  PATH is a folder
+    litert      PATH ends in .tflite
+    onnx        PATH ends in .onnx; needs mobilenets[onnx]
+    openvino    PATH ends in .xml, and a .bin file is written beside it; needs mobilenets[openvino]
+    """
+    from converters.cli import working
+
+    with working("Loading TensorFlow and Keras") as say:
+        from converters.export_formats import find_format
+        from converters.exports import ExportMismatch, check_path, export
+        from converters.images import load_images
+        from converters.manifest import open_keras_file
+
+        check_path(path, find_format(format_name, quantize), force)
+        say(f"Opening {model}")
+        loaded = open_keras_file(model)
+        batch = load_images(image_files(images), loaded.input_shape[1] or 224) if images else None
+        say(f"Writing and running {path}")
+        try:
+            result = export(loaded, path, format_name, fused=fused, images=batch, quantization=quantize, force=force)
+        except ExportMismatch as error:
+            raise Mismatch(str(error)) from error
+    click.echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
+
+
+def image_files(paths: tuple[pathlib.Path, ...]) -> list[pathlib.Path]:
+    """The files, and those of every folder whose names end as an image's do, sorted by name.
+
+    Raises:
+        ValueError: a folder holds no image.
+    """
+    files = []
+    for path in paths:
+        found = [path]
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise ValueError(f"The folder {path} holds no images ({', '.join(IMAGE_SUFFIXES)}).")
+        files += found
+    return files

@@ -1,0 +1,166 @@
+"""The formats of other runtimes: for each, how a model is written to it, and how the file is run again."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from converters.errors import ConversionError
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+class Format(NamedTuple):
+    """A file format.
+
+    Attributes:
+        write: writes a model to a path; the images are for those that calibrate with them.
+        load: makes a function from images to outputs of what was written, in the format's own runtime.
+        runtime: the package that runs it.
+        suffixes: of the files that it consists of, the named one first; none for a folder.
+        packages: modules to be installed, beyond what this package needs.
+        keras_version: first version of Keras with an exporter for it.
+    """
+
+    write: Callable[[keras.Model, Path, np.ndarray], None]
+    load: Callable[[Path], Function]
+    runtime: str
+    suffixes: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    keras_version: tuple[int, int] = (3, 5)
+
+
+def write_saved_model(model: keras.Model, path: Path, _images: np.ndarray | None = None) -> None:
+    """A TensorFlow SavedModel with the endpoint ``serve``."""
+    model.export(str(path), format="tf_saved_model")
+
+
+def load_saved_model(path: Path) -> Function:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    return lambda images: loaded.serve(images).numpy()
+
+
+def write_onnx(model: keras.Model, path: Path, images: np.ndarray) -> None:
+    # Keras exports to ONNX only what was called before.
+    model(images[:1])
+    model.export(str(path), format="onnx")
+
+
+def load_onnx(path: Path) -> Function:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+def write_openvino(model: keras.Model, path: Path, _images: np.ndarray) -> None:
+    model.export(str(path), format="openvino")
+
+
+def load_openvino(path: Path) -> Function:
+    import openvino
+
+    # Left to itself, it computes in bfloat16 where the processor can, which is no test of the file.
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: compiled(images)[0]
+
+
+def write_litert(model: keras.Model, path: Path, _images: np.ndarray) -> None:
+    _convert_to_litert(model, path)
+
+
+def write_litert_float16(model: keras.Model, path: Path, _images: np.ndarray) -> None:
+    """Weights in float16, of half the size; runtimes on CPU compute in float32 nevertheless."""
+    import tensorflow as tf
+
+    _convert_to_litert(model, path, supported_types=[tf.float16])
+
+
+def write_litert_int8(model: keras.Model, path: Path, images: np.ndarray) -> None:
+    """All operations in int8, with ranges calibrated on the images; input and output stay float32."""
+    import tensorflow as tf
+
+    _convert_to_litert(model, path, images, supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8])
+
+
+def _convert_to_litert(model, path, calibration=None, **target) -> None:
+    """By way of a SavedModel, as Keras's own exporter does it; that one came with Keras 3.13 only."""
+    import tensorflow as tf
+
+    with TemporaryDirectory() as folder:
+        write_saved_model(model, Path(folder))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if target:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        for name, value in target.items():
+            setattr(converter.target_spec, name, value)
+        if calibration is not None:
+            converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
+        path.write_bytes(converter.convert())
+
+
+def load_litert(path: Path) -> Function:
+    import tensorflow as tf
+
+    run = tf.lite.Interpreter(str(path)).get_signature_runner()
+    (name,) = run.get_input_details()
+
+    def function(images: np.ndarray) -> np.ndarray:
+        (output,) = run(**{name: images}).values()
+        return output
+
+    return function
+
+
+LITERT = Format(write_litert, load_litert, "tensorflow", (".tflite",))
+
+FORMATS = {
+    "savedmodel": Format(write_saved_model, load_saved_model, "tensorflow"),
+    "litert": LITERT,
+    "onnx": Format(
+        write_onnx, load_onnx, "onnxruntime", (".onnx",), ("onnx", "tf2onnx", "onnxruntime"), keras_version=(3, 8)
+    ),
+    # Keras's exporter imports scipy with its OpenVINO backend, and does not say so.
+    "openvino": Format(
+        write_openvino, load_openvino, "openvino", (".xml", ".bin"), ("openvino", "scipy"), keras_version=(3, 11)
+    ),
+}
+
+QUANTIZATIONS = {
+    "float16": LITERT._replace(write=write_litert_float16),
+    "int8": LITERT._replace(write=write_litert_int8),
+}
+"""Those of ``litert``."""
+
+
+def find_format(name: str, quantization: str | None) -> Format:
+    """The format's row, once all that it needs is there.
+
+    Raises:
+        ValueError: no such format or quantization, or the two do not go together.
+        ConversionError: a package that it needs is not installed, or Keras is too old.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {name!r}.")
+    if quantization not in (None, *QUANTIZATIONS):
+        raise ValueError(f"quantization must be None or one of {', '.join(QUANTIZATIONS)}, not {quantization!r}.")
+    if quantization and name != "litert":
+        raise ValueError(f"Only litert can be quantized, not {name}.")
+    found = QUANTIZATIONS[quantization] if quantization else FORMATS[name]
+    missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ConversionError(
+            f"The format {name} needs packages that are not installed ({', '.join(missing)}): "
+            f"pip install 'mobilenets[{name}]'."
+        )
+    if tuple(map(int, keras.__version__.split(".")[:2])) < found.keras_version:
+        needed = ".".join(map(str, found.keras_version))
+        raise ConversionError(f"The format {name} needs Keras {needed} or later; this is {keras.__version__}.")
+    return found

@@ -1,0 +1,136 @@
+"""``mobilenets fetch``, and models by name where a file is expected."""
+
+import gzip
+import hashlib
+import json
+import pathlib
+import random
+
+import pytest
+from click.testing import CliRunner
+
+import checkpoints
+import mobilenets
+from converters.cli_fetch import fetch_command
+from converters.fetching import source_of
+from tests.file_server import says, serving
+
+BODY = gzip.compress(random.Random(1).randbytes(1000), mtime=0)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(BODY) as files:
+        yield files
+
+
+@pytest.fixture
+def published(monkeypatch, tmp_path, server):
+    """The published archives, on the test's server; paths that were asked for."""
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
+    fetch = checkpoints.fetch
+
+    def fetch_from_server(url, **choices):
+        return fetch(server.url(url.partition("://")[2]), **choices)
+
+    monkeypatch.setattr(checkpoints, "fetch", fetch_from_server)
+    return server
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(fetch_command, [str(argument) for argument in arguments])
+
+
+def asked_for(server):
+    return [path.rpartition("/")[2] for path, _ in server.requests]
+
+
+def test_paths_are_printed(published, tmp_path):
+    result = invoke("mobilenet_v2_035_96", "inception_v2", "--cache", tmp_path / "mine")
+    assert result.exit_code == 0, result.output
+    names = ["mobilenet_v2_0.35_96.tgz", "inception_v2_2016_08_28.tar.gz"]
+    paths = [str(next((tmp_path / "mine").rglob(name))) for name in names]
+    assert result.output.splitlines() == paths
+    assert asked_for(published) == names
+
+
+@pytest.mark.parametrize("said", ["mobilenet_v2_0.35_96", "google/imagenet/mobilenet_v2_035_96/feature_vector/5"])
+def test_other_names_of_a_model(published, said):
+    assert invoke(said, "mobilenet_v2_035_96").exit_code == 0
+    assert asked_for(published) == ["mobilenet_v2_0.35_96.tgz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"), [(["--family", "mobilenet_v1"], 16), (["--family", "inception_v2", "--all"], 39)]
+)
+def test_families(published, arguments, count):
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert len(result.output.splitlines()) == len(set(asked_for(published))) == count
+
+
+def test_json(published):
+    (facts,) = json.loads(invoke("mobilenet_v2_035_96", "--json").output)
+    assert pathlib.Path(facts.pop("path")).read_bytes() == BODY
+    assert facts == {
+        "name": "mobilenet_v2_035_96",
+        "url": mobilenets.get_model_info("mobilenet_v2_035_96").checkpoint_url,
+        "bytes": len(BODY),
+        "sha256": hashlib.sha256(BODY).hexdigest(),
+    }
+
+
+def test_a_url(server, tmp_path):
+    result = invoke(server.url("labels.txt"), "--cache", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert result.output.strip().endswith("labels.txt")
+
+
+def test_nothing_is_named():
+    result = invoke()
+    assert result.exit_code == 2 and "Name a model, or give --family or --all." in result.output
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3", "https://tfhub.dev/google/imagenet/mobilenet_v3"])
+def test_an_unknown_name_is_told_before_anything_is_fetched(published, name):
+    result = invoke("mobilenet_v2_035_96", name)
+    assert isinstance(result.exception, ValueError) and name in str(result.exception)
+    assert not published.requests
+
+
+def test_what_came_before_a_failure_is_kept(published, tmp_path):
+    published.answers = [says(200, BODY), says(404)]
+    result = invoke("inception_v2", "mobilenet_v2_035_96", "mobilenet_v1_025_128")
+    assert isinstance(result.exception, checkpoints.DownloadError) and "404 Not Found" in str(result.exception)
+    assert asked_for(published) == ["inception_v2_2016_08_28.tar.gz", "mobilenet_v2_0.35_96.tgz"]
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_bar_where_somebody_watches(published, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = invoke("inception_v2")
+    assert result.exit_code == 0 and "kB" in result.output
+    assert "kB" not in CliRunner(env={"FORCE_COLOR": None}).invoke(fetch_command, ["inception_v2"]).output
+
+
+@pytest.mark.parametrize("said", ["mobilenet_v2_035_96", "https://tfhub.dev/google/imagenet/mobilenet_v2_035_96"])
+def test_a_published_name_is_a_source(published, said):
+    seen = []
+    source = source_of(said, lambda done, total: seen.append(done))
+    assert source.name == "mobilenet_v2_0.35_96.tgz" and source.read_bytes() == BODY
+    assert seen[-1] == len(BODY)
+
+
+@pytest.mark.parametrize("there", ["inception_v2", "inception_v2.index"])
+def test_what_exists_goes_before_a_published_name(published, tmp_path, monkeypatch, there):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / there).write_bytes(b"")
+    assert source_of("inception_v2") == "inception_v2"
+    assert not published.requests
+
+
+@pytest.mark.parametrize("said", ["net.ckpt", "mobilenet_v2_035_95", "", "a/b"])
+def test_anything_else_is_left_as_it_is(published, said):
+    assert source_of(said) is said
+    assert not published.requests
