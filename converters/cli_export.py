@@ -17,7 +17,9 @@ class Mismatch(click.ClickException):
 @click.command("export")
 @click.argument("model")
 @click.argument("path", type=click.Path(path_type=pathlib.Path))
-@click.option("--format", "format_name", required=True, type=click.Choice(["savedmodel", "litert", "onnx", "openvino"]))
+@click.option(
+    "--format", "format_name", required=True, type=click.Choice(["savedmodel", "litert", "onnx", "openvino", "hub"])
+)
 @click.option(
     "--quantize",
     type=click.Choice(["float16", "int8"]),
@@ -32,7 +34,7 @@ class Mismatch(click.ClickException):
     help="A photograph, or a folder of them, to compare on and to calibrate int8 with; may be repeated. "
     "Without it, seeded noise.",
 )
-@click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms into convolutions.")
+@click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms (not for hub).")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def export_command(model, path, format_name, quantize, images, fused, force, as_json):
@@ -43,7 +45,13 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
     litert      PATH ends in .tflite
     onnx        PATH ends in .onnx; needs mobilenets[onnx]
     openvino    PATH ends in .xml, and a .bin file is written beside it; needs mobilenets[openvino]
+    hub         PATH is a folder: a TF-Hub module (TF2 SavedModel), to call and to train
     """
+    if format_name == "hub":
+        if quantize or images or not fused:
+            raise click.UsageError("--format hub takes neither --quantize nor --images, and no --unfused.")
+        export_module(model, path, force, as_json)
+        return
     from converters.cli import working
 
     with working("Loading TensorFlow and Keras") as say:
@@ -62,6 +70,28 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
         except ExportMismatch as error:
             raise Mismatch(str(error)) from error
     click.echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
+
+
+def export_module(model, path, force, as_json):
+    """Writes a TF-Hub module and compares it with the model, in inference and in training mode."""
+    from converters.cli import working
+
+    with working("Loading TensorFlow and Keras") as say:
+        import converters
+        from converters.hub_export import check_folder
+        from converters.manifest import open_keras_file
+        from converters.tables import verdict
+
+        check_folder(path, force)
+        say(f"Opening {model}")
+        loaded = open_keras_file(model)
+        say(f"Writing {path}")
+        converters.export_hub(loaded, path, force)
+        say(f"Comparing {path} with the model")
+        report = converters.verify(loaded, path, name=model)
+    click.echo(report.to_json() if as_json else verdict(report))
+    if not report.passed:
+        raise Mismatch(f"{path} was written, but computes something else than {model}.")
 
 
 def image_files(paths: tuple[pathlib.Path, ...]) -> list[pathlib.Path]:

@@ -5,9 +5,7 @@ import dataclasses
 import importlib
 import io
 import os
-import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -16,6 +14,7 @@ import numpy as np
 import mobilenets
 from converters.errors import ConversionError
 from converters.export_formats import Format, find_format
+from converters.staging import staged
 
 # Largest difference of the outputs, relative to their largest absolute value. Measured on photographs: with made-up
 # weights 1e-6 in float32, 6e-4 with float16 weights and 2e-2 in int8; with the published ones of MobileNet V1 0.25 at
@@ -113,15 +112,15 @@ def export(
         raise ConversionError("int8 needs images that its ranges are calibrated on; noise would give wrong ones.")
     images = _model_input(model, images)
     source = mobilenets.fuse(model) if fused else model
-    with _staged(path) as staged, warnings.catch_warnings():
+    with staged(path) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = _written_and_run(source, staged, target, format, images)
+        found = _written_and_run(source, unfinished, target, format, images)
         expected = _in_batches(lambda batch: keras.ops.convert_to_numpy(model(batch, training=False)), images)
         result = Export(
             path=path,
             format=format,
             quantization=quantization,
-            size=sum(file.stat().st_size for file in staged.parent.rglob("*") if file.is_file()),
+            size=sum(file.stat().st_size for file in unfinished.parent.rglob("*") if file.is_file()),
             runtime=f"{target.runtime} {importlib.import_module(target.runtime).__version__.split('-')[0]}",
             images=len(images),
             max_relative=_max_relative(found, expected),
@@ -206,17 +205,3 @@ def _max_relative(found: np.ndarray, expected: np.ndarray) -> float:
         return float("nan")
     difference, largest = np.abs(found - expected).max(), np.abs(expected).max()
     return float(difference / largest if largest else difference)
-
-
-@contextlib.contextmanager
-def _staged(path: Path) -> Iterator[Path]:
-    """A path of the same name in a folder of its own; what is there in the end is moved to beside ``path``."""
-    with tempfile.TemporaryDirectory(prefix=".", suffix=f"-{path.name}", dir=path.parent) as folder:
-        yield Path(folder) / path.name
-        # By name: OpenVINO's weights (.bin) come before the graph (.xml) that reads them.
-        for made in sorted(Path(folder).iterdir()):
-            final = path.with_name(made.name)
-            if final.is_dir():
-                # A folder cannot be replaced in one step: the old one goes with the temporary folder.
-                os.replace(final, Path(folder) / ".replaced")
-            os.replace(made, final)

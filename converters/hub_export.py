@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
-import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 from converters.fused_batch_norm import FusedBatchNormalization
 from converters.names import family_of, is_trainable, weights_by_slim_name
+from converters.staging import staged
 from mobilenets.names import SCOPES
 
 DEFAULT_MOMENTUM = 0.99
@@ -30,19 +30,29 @@ def export_hub(model: keras.Model, folder: str | pathlib.Path, force: bool = Fal
         model: a float32 network of this project with the head "classification" or "feature_vector" that takes images
             in [0, 1]; the Keras backend is TensorFlow.
         folder: of the module, to be created.
-        force: whether an existing folder is replaced.
+        force: whether an existing SavedModel is replaced.
 
     Raises:
-        ConversionError: the model is no such network, or the folder exists.
-        checkpoints.CheckpointError: the folder cannot be written.
+        ConversionError: the model is no such network, or the folder exists (with ``force``: and is no SavedModel), or
+            its parent does not.
+        OSError: the folder cannot be written.
     """
-    _check(model)
     folder = pathlib.Path(folder)
+    check_folder(folder, force)
+    _check(model)
+    root, signatures = hub_object(model)
+    with staged(folder) as unfinished:
+        tf.saved_model.save(root, str(unfinished), signatures=signatures)
+
+
+def check_folder(folder: pathlib.Path, force: bool) -> None:
+    """Refuses a folder that cannot be or must not be written, before any work is done."""
+    if not folder.parent.is_dir():
+        raise ConversionError(f"The folder {folder.parent} of the output {folder.name} does not exist.")
     if folder.exists() and not force:
-        raise ConversionError(f"The folder {folder} exists; say --force (force=True) to replace it.")
-    root, traces = hub_object(model)
-    with checkpoints.replacing(folder) as unfinished:
-        tf.saved_model.save(root, str(unfinished), signatures=traces)
+        raise ConversionError(f"The output {folder} exists; say --force (force=True) to replace it.")
+    if folder.exists() and not (folder / "saved_model.pb").is_file():
+        raise ConversionError(f"The output {folder} exists and is no SavedModel; it will not be replaced.")
 
 
 def hub_object(model: keras.Model) -> tuple[tf.train.Checkpoint, dict[str, Callable]]:

@@ -42,7 +42,7 @@ def invoke(*arguments):
 
 def test_the_choices_are_those_of_the_library():
     choices = {option.name: option.type for option in export_command.params}
-    assert list(choices["format_name"].choices) == list(FORMATS)
+    assert list(choices["format_name"].choices) == [*FORMATS, "hub"]
     assert list(choices["quantize"].choices) == list(QUANTIZATIONS)
     assert isinstance(export_command, click.Command)
 
@@ -72,7 +72,8 @@ def test_int8_with_a_folder_of_images(folder, tmp_path):
     [
         (["none.keras", "out.tflite", "--format", "litert"], "none.keras does not exist"),
         (["model.keras", "out.onnx", "--format", "litert"], "must end in .tflite"),
-        (["model.keras", "out", "--format", "hub"], "'hub' is not one of"),
+        (["model.keras", "out", "--format", "caffe"], "'caffe' is not one of"),
+        (["model.keras", "out", "--format", "hub", "--quantize", "int8"], "--format hub takes"),
         (["model.keras", "out.tflite", "--format", "litert", "--quantize", "int8"], "int8 needs images"),
         (["model.keras", "out", "--format", "savedmodel", "--quantize", "int8"], "Only litert can be quantized"),
         (["model.keras", "photos", "--format", "savedmodel"], "exists"),

@@ -32,7 +32,7 @@ def outputs_of(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
 
 def images_for(model: keras.Model) -> np.ndarray:
     height, width = (size or 64 for size in model.input_shape[1:3])
-    return made_up_images(height, width).astype(model.inputs[0].dtype)
+    return made_up_images(height, width, batch=1).astype(model.inputs[0].dtype)
 
 
 def assert_same_function(fused: keras.Model, model: keras.Model, tolerance: float) -> None:

@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
 import checkpoints
 import converters
 import mobilenets
 from converters import ConversionError
+from converters.cli import main
 from converters.outputs import endpoint_function
 from tests.oracle.recipes import made_up_images, made_up_variables
 from tests.oracle.run import variable_shapes
@@ -68,7 +70,7 @@ def test_contract(exported):
 
 
 def test_signatures(exported):
-    family, model, folder = exported
+    _, model, folder = exported
     module = tf.saved_model.load(str(folder))
     images = made_up_images(64, 64)
     expected = endpoint_function(model, "float32")(images)
@@ -132,7 +134,7 @@ def test_training_moves_statistics_by_the_momentum_given(exported):
 
 def test_hub_keras_layer_trains_it(exported):
     """`hub.KerasLayer` in a tf_keras model, in a process of its own: tf_keras and Keras 3 take turns badly."""
-    family, model, folder = exported
+    _, _, folder = exported
     code = f"""
         import os; os.environ["TF_USE_LEGACY_KERAS"] = "1"
         import numpy as np, tensorflow as tf, tensorflow_hub as hub, tf_keras
@@ -209,5 +211,21 @@ def test_existing_folder_and_missing_parent(tmp_path):
     with pytest.raises(ConversionError, match="module exists"):
         converters.export_hub(model, tmp_path / "module")
     assert (tmp_path / "module" / "mine").read_text() == "keep"
+    with pytest.raises(ConversionError, match="no SavedModel; it will not be replaced"):
+        converters.export_hub(model, tmp_path / "module", force=True)
+    assert (tmp_path / "module" / "mine").read_text() == "keep"
     with pytest.raises(ValueError, match="none"):
         converters.export_hub(model, tmp_path / "none" / "module")
+
+
+def test_command_writes_a_module_and_compares_it(tmp_path):
+    model = made_up("mobilenet_v1", 0.25, "classification")
+    model.save(tmp_path / "model.keras")
+    arguments = ["export", str(tmp_path / "model.keras"), str(tmp_path / "module"), "--format", "hub"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "PASSED" in result.output
+    assert tf.saved_model.load(str(tmp_path / "module")).variables
+    assert CliRunner().invoke(main, arguments).exit_code == 2
+    assert CliRunner().invoke(main, [*arguments, "--force", "--json"]).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "module"]

@@ -1,0 +1,24 @@
+"""Outputs that may be folders or several files: made apart, moved into place when they are whole."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A path of the same name in a folder of its own; what is there in the end is moved to beside ``path``.
+
+    What is there already is replaced. After an exception it is as it was, and what was made is gone.
+    """
+    with tempfile.TemporaryDirectory(prefix=".", suffix=f"-{path.name}", dir=path.parent) as folder:
+        yield Path(folder) / path.name
+        # By name: OpenVINO's weights (.bin) come before the graph (.xml) that reads them.
+        for made in sorted(Path(folder).iterdir()):
+            final = path.with_name(made.name)
+            if final.is_dir():
+                # A folder cannot be replaced in one step: the old one goes with the temporary folder.
+                os.replace(final, Path(folder) / ".replaced")
+            os.replace(made, final)
