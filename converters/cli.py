@@ -4,48 +4,22 @@ Exit status: 0 for success, 1 where a verification fails, 2 for unusable input, 
 TensorFlow and Keras are imported by the commands that need them, so that ``--help`` answers at once.
 """
 
-import contextlib
 import json
 import pathlib
 import sys
 import time
-import warnings
 
 import click
 import lazy_loader
-from rich.console import Console
 
 from converters.cli_export import export_command
 from converters.cli_fetch import download_bar, fetch_command
+from converters.console import Program, as_json, working
 from converters.fetching import source_of
-from converters.quiet import import_tensorflow_quietly
 
 checkpoints = lazy_loader.load("checkpoints")
 converters = lazy_loader.load("converters")
 mobilenets = lazy_loader.load("mobilenets")
-
-
-class UnusableInput(click.ClickException):
-    """One sentence on standard error and exit status 2."""
-
-    exit_code = 2
-
-
-@contextlib.contextmanager
-def unusable_input_as_sentence():
-    """Errors that input causes, as a sentence instead of a traceback."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise UnusableInput(str(error)) from error
-
-
-class Program(click.Group):
-    """A group whose commands report unusable input as a sentence."""
-
-    def invoke(self, ctx):
-        with unusable_input_as_sentence():
-            return super().invoke(ctx)
 
 
 class ImageSize(click.ParamType):
@@ -61,9 +35,6 @@ class ImageSize(click.ParamType):
         except ValueError:
             self.fail(f"{value!r} is not a size such as 224, 192x160 or any.", param, ctx)
         return height, width, 3
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -188,13 +159,3 @@ def verify_command(model, reference, images, tolerance, float64, ema, as_json):
 
 main.add_command(export_command)
 main.add_command(fetch_command)
-
-
-@contextlib.contextmanager
-def working(first: str):
-    """A spinner on standard error that tells the step in hand; silent where nobody watches."""
-    console = Console(stderr=True)
-    with console.status(first) as status, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import_tensorflow_quietly()
-        yield status.update

@@ -5,6 +5,8 @@ import pathlib
 
 import click
 
+from converters.console import as_json, working
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 
 
@@ -36,7 +38,7 @@ class Mismatch(click.ClickException):
 )
 @click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms (not for hub).")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@as_json
 def export_command(model, path, format_name, quantize, images, fused, force, as_json):
     """Write MODEL (.keras) to PATH in another runtime's format, run it there and compare it with Keras.
 
@@ -52,8 +54,6 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
             raise click.UsageError("--format hub takes neither --quantize nor --images, and no --unfused.")
         export_module(model, path, force, as_json)
         return
-    from converters.cli import working
-
     with working("Loading TensorFlow and Keras") as say:
         from converters.export_formats import find_format
         from converters.exports import ExportMismatch, check_path, export
@@ -74,8 +74,6 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
 
 def export_module(model, path, force, as_json):
     """Writes a TF-Hub module and compares it with the model, in inference and in training mode."""
-    from converters.cli import working
-
     with working("Loading TensorFlow and Keras") as say:
         import converters
         from converters.hub_export import check_folder

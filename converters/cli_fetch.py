@@ -10,6 +10,8 @@ import lazy_loader
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from converters.console import as_json
+
 checkpoints = lazy_loader.load("checkpoints")
 mobilenets = lazy_loader.load("mobilenets")
 
@@ -23,7 +25,7 @@ mobilenets = lazy_loader.load("mobilenets")
     type=click.Path(file_okay=False, path_type=pathlib.Path),
     help="The folder that keeps the files.  [MOBILENETS_CACHE, or the platform's folder for caches]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@as_json
 def fetch_command(names, family, everything, cache, as_json):
     """Download the archives of published models and print their paths.
 

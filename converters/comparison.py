@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from converters.tables import report_text
+
 
 @dataclass(frozen=True)
 class WeightRow:
@@ -94,8 +96,6 @@ class Report:
         )
 
     def __str__(self) -> str:
-        from converters.tables import report_text
-
         return report_text(self)
 
 

@@ -7,12 +7,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from converters.comparison import OutputRow, Report
 from mobilenets import ModelInfo
 
 
-def report_text(report: Report) -> str:
-    """A verification as text: verdict first, then a row per endpoint (or per differing variable)."""
+def report_text(report) -> str:
+    """A `converters.comparison.Report` as text: verdict first, then a row per endpoint (or per differing variable)."""
     rows = report.rows if report.comparison == "outputs" else [row for row in report.rows if not row.passed]
     parts = [verdict(report), *report.notes]
     if rows:
@@ -20,7 +19,7 @@ def report_text(report: Report) -> str:
     return "\n".join(parts)
 
 
-def verdict(report: Report) -> str:
+def verdict(report) -> str:
     """One sentence: what was compared with what, and how it came out."""
     failed = sum(not row.passed for row in report.rows)
     what = "endpoints" if report.comparison == "outputs" else "variables"
@@ -34,7 +33,7 @@ def verdict(report: Report) -> str:
     )
 
 
-def _outputs(report: Report) -> Table:
+def _outputs(report) -> Table:
     table = _table("endpoint", "shape", *(_right(name) for name in ("max absolute", "max relative", "top-1")), "")
     first = report.first_failure
     for row in report.rows:
@@ -43,7 +42,7 @@ def _outputs(report: Report) -> Table:
     return table
 
 
-def _output_cells(row: OutputRow) -> tuple[str, ...]:
+def _output_cells(row) -> tuple[str, ...]:
     agreement = "" if row.top1_agreement is None else f"{row.top1_agreement:.0%}"
     return row.name, shape_text(row.shape), f"{row.max_absolute:.2e}", f"{row.max_relative:.2e}", agreement
 

@@ -16,7 +16,7 @@ import_tensorflow_quietly()
 
 import checkpoints
 import converters
-from converters.cli import unusable_input_as_sentence
+from converters.console import unusable_input_as_sentence
 from converters.tables import facts_table, text_of
 from tests.oracle.files import freeze, write_checkpoint
 from tests.oracle.run import variable_shapes

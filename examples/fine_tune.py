@@ -21,7 +21,7 @@ import numpy as np
 
 import converters
 import mobilenets
-from converters.cli import unusable_input_as_sentence
+from converters.console import unusable_input_as_sentence
 from examples.shapes import CLASSES, make_shapes
 from tests.oracle.files import write_checkpoint
 
@@ -32,7 +32,8 @@ SIZE = 64
 @click.argument("checkpoint", required=False)
 @click.option("--output", default="demo-output", type=click.Path(path_type=pathlib.Path), help="Where results go.")
 @click.option("--epochs", default=10, show_default=True, help="With all layers trained.")
-def main(checkpoint, output, epochs):
+@click.pass_context
+def main(context, checkpoint, output, epochs):
     """Fine-tune CHECKPOINT (or one made on the spot) on drawn shapes."""
     keras.utils.set_random_seed(1)
     with tempfile.TemporaryDirectory() as folder, unusable_input_as_sentence():
@@ -56,8 +57,9 @@ def main(checkpoint, output, epochs):
         click.echo(
             f"Test accuracy {history['val_accuracy'][-1]:.1%} after {len(history['loss'])} epochs (chance: 20%)."
         )
-        click.echo(f"Saved {output / 'shapes.keras'} and {output / 'fine_tuning.png'}; reloaded: ")
-        click.echo("  the same predictions" if same else "  OTHER predictions")
+        click.echo(f"Saved {output / 'shapes.keras'} and {output / 'fine_tuning.png'}.")
+        click.echo(f"Loaded again, it gives {'the same' if same else 'OTHER'} predictions.")
+    context.exit(0 if same else 1)
 
 
 def fine_tune(model: keras.Model, train: tuple, test: tuple, epochs: int) -> dict[str, list[float]]:

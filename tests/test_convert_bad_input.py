@@ -1,7 +1,12 @@
 """What does not fit is an error that lists every difference, before anything is assigned or written."""
 
+import io
+import os
+import tarfile
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +73,7 @@ def test_wrong_multiplier(variables, said):
 
 
 def test_wrong_name(variables):
-    with pytest.raises(ConversionError, match="depth multiplier 0.25, not 0.5"):
+    with pytest.raises(ConversionError, match=r"depth multiplier 0.25, not 0.5"):
         converters.convert(variables, name="mobilenet_v1_050_160")
     with pytest.raises(ConversionError, match="holds a mobilenet_v1 network, but 'inception_v2' is a inception_v2"):
         converters.convert(variables, name="inception_v2")
@@ -152,8 +157,6 @@ FILES = {
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
 @pytest.mark.parametrize("suffix", [".ckpt", ".tgz", ".pb", ".h5"])
 def test_unreadable_files_through_the_command_line(content, suffix, tmp_path):
-    from click.testing import CliRunner
-
     path = tmp_path / f"mobilenet_v1_0.25_128{suffix}"
     if content is not None:
         path.write_bytes(content)
@@ -176,3 +179,82 @@ def test_output_folder_that_cannot_be_written(variables, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         converters.save_model(conversion, tmp_path / "model.keras")
     assert not list(tmp_path.iterdir())
+
+
+def _truncated(folder, variables):
+    checkpoints.save_checkpoint(variables, folder / "m.ckpt")
+    data = folder / "m.ckpt.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-1000])
+    return folder / "m.ckpt"
+
+
+def _truncated_v1(folder, variables):
+    checkpoints.save_checkpoint(variables, folder / "m.ckpt", version=1)
+    (folder / "m.ckpt").write_bytes((folder / "m.ckpt").read_bytes()[:-1000])
+    return folder / "m.ckpt"
+
+
+def _index_alone(folder, variables):
+    checkpoints.save_checkpoint(variables, folder / "m.ckpt")
+    (folder / "m.ckpt.data-00000-of-00001").unlink()
+    return folder / "m.ckpt.index"
+
+
+def _archive_with(member):
+    def write(folder, variables):
+        with tarfile.open(folder / "m.tgz", "w:gz") as archive:
+            archive.addfile(member, io.BytesIO(b""))
+        return folder / "m.tgz"
+
+    return write
+
+
+def _link():
+    link = tarfile.TarInfo("m.ckpt.index")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return link
+
+
+def _not_finite(folder, variables):
+    wrong = {name: array.copy() for name, array in variables.items()}
+    wrong[WEIGHTS][...] = np.nan
+    checkpoints.save_checkpoint(wrong, folder / "m.ckpt")
+    return folder / "m.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("write", "sentence", "options"),
+    [
+        (_truncated, "cut short", []),
+        (_truncated_v1, "m.ckpt", []),
+        (_index_alone, "is missing beside", []),
+        (_archive_with(tarfile.TarInfo("../m.ckpt.index")), "would leave the folder", []),
+        (_archive_with(_link()), "neither a plain file nor a folder", []),
+        (_not_finite, f"NaN or infinity in 1 variable(s): {WEIGHTS}", ["--strict"]),
+    ],
+    ids=["truncated V2", "truncated V1", "index alone", "../ in an archive", "link in an archive", "NaN and --strict"],
+)
+def test_damaged_files_through_the_command_line(variables, write, sentence, options, tmp_path):
+    source = write(tmp_path, variables)
+    result = CliRunner().invoke(main, ["convert", str(source), "-o", str(tmp_path / "o.keras"), *options])
+    assert result.exit_code == 2
+    assert sentence in result.output and "Traceback" not in result.output
+    assert not list(tmp_path.glob("*.keras")) and not list(tmp_path.glob("*.json"))
+
+
+def test_not_finite_is_told_and_converted_without_strict(variables, tmp_path):
+    source = _not_finite(tmp_path, variables)
+    result = CliRunner().invoke(main, ["convert", str(source), "-o", str(tmp_path / "o.keras")])
+    assert result.exit_code == 0
+    assert f"NaN or infinity in 1 variable(s): {WEIGHTS}" in result.output
+
+
+def test_output_folder_without_permission(variables, tmp_path, monkeypatch):
+    checkpoints.save_checkpoint(variables, tmp_path / "m.ckpt")
+    (tmp_path / "closed").mkdir()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "closed" not in str(path) and allowed(path, mode))
+    output = tmp_path / "closed" / "o.keras"
+    result = CliRunner().invoke(main, ["convert", str(tmp_path / "m.ckpt"), "-o", str(output)])
+    assert result.exit_code == 2 and "not writable" in result.output
+    assert not list((tmp_path / "closed").iterdir())

@@ -1,0 +1,44 @@
+"""What all commands share: how they work, how they fail, how they speak to programs."""
+
+import contextlib
+import warnings
+
+import click
+from rich.console import Console
+
+from converters.quiet import import_tensorflow_quietly
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class UnusableInput(click.ClickException):
+    """One sentence on standard error and exit status 2."""
+
+    exit_code = 2
+
+
+@contextlib.contextmanager
+def unusable_input_as_sentence():
+    """Errors that input causes, as a sentence instead of a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UnusableInput(str(error)) from error
+
+
+class Program(click.Group):
+    """A group whose commands report unusable input as a sentence."""
+
+    def invoke(self, ctx):
+        with unusable_input_as_sentence():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def working(first: str):
+    """A spinner on standard error that tells the step in hand; silent where nobody watches."""
+    console = Console(stderr=True)
+    with console.status(first) as status, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import_tensorflow_quietly()
+        yield status.update

@@ -1,0 +1,43 @@
+"""The examples run as a user runs them, only shorter."""
+
+import re
+
+import keras
+import numpy as np
+from click.testing import CliRunner
+
+from examples.demo import demo
+from examples.fine_tune import main as fine_tune
+from examples.shapes import CLASSES, make_shapes
+from tests.oracle.files import write_checkpoint
+
+
+def test_fine_tuning_learns_and_is_reloaded(tmp_path):
+    result = CliRunner().invoke(fine_tune, ["--output", str(tmp_path), "--epochs", "4"])
+    assert result.exit_code == 0, result.output
+    accuracy = float(re.search(r"Test accuracy ([\d.]+)%", result.output)[1])
+    assert accuracy > 2 * 100 / len(CLASSES)
+    assert "gives the same predictions" in result.output
+    assert (tmp_path / "fine_tuning.png").read_bytes().startswith(b"\x89PNG")
+    images, labels = make_shapes(250, 64, seed=1)
+    model = keras.saving.load_model(tmp_path / "shapes.keras")
+    found = model.predict(images, verbose=0).argmax(1)
+    assert 100 * np.mean(found == labels) == np.float64(accuracy).round(1)
+
+
+def test_demo_with_a_checkpoint_of_the_users(tmp_path, monkeypatch):
+    """V1 format, another family, and a size that the file's name says."""
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint(tmp_path / "mobilenet_v1_0.25_128.ckpt", "mobilenet_v1", 0.25, version=1)
+    result = CliRunner().invoke(demo, ["mobilenet_v1_0.25_128.ckpt"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("PASSED") == 3 and "2x64x64x8" in result.output
+    assert (tmp_path / "demo-output" / "mobilenet_v1_0.25_128.keras").is_file()
+
+
+def test_demo_tells_what_it_cannot_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    result = CliRunner().invoke(demo, ["text.ckpt"])
+    assert result.exit_code == 2
+    assert "text.ckpt" in result.output and "Traceback" not in result.output
