@@ -49,6 +49,7 @@ def batch_norms(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("name", mobilenets.list_models())
 def test_every_endpoint_of_every_model(name, dtype):
