@@ -14,6 +14,7 @@ import lazy_loader
 
 from converters.cli_export import export_command
 from converters.cli_fetch import download_bar, fetch_command
+from converters.cli_info import info_command
 from converters.console import Program, as_json, working
 from converters.fetching import source_of
 
@@ -52,17 +53,6 @@ def list_command(family, as_json):
 
     infos = [mobilenets.get_model_info(name) for name in mobilenets.list_models(family)]
     click.echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(models_table(infos)))
-
-
-@main.command("info")
-@click.argument("name")
-@as_json
-def info_command(name, as_json):
-    """Tell what is known of the published model NAME (a name or a hub handle)."""
-    from converters.tables import facts_table, text_of
-
-    facts = mobilenets.get_model_info(name).to_dict()
-    click.echo(json.dumps(facts, indent=1) if as_json else text_of(facts_table(facts)))
 
 
 @main.command("convert")
@@ -136,14 +126,26 @@ def convert_command(source, output, name, head, image_size, depth_multiplier, nu
     show_default=True,
     help="Which values of a checkpoint the weights must equal: either, the averaged ones, the plain ones.",
 )
+@click.option("--report", "report_file", type=click.Path(path_type=pathlib.Path), help="Write a page for a browser.")
 @as_json
-def verify_command(model, reference, images, tolerance, float64, ema, as_json):
-    """Hold MODEL (.keras) against REFERENCE: a checkpoint or a manifest (weights), a frozen graph (outputs)."""
+def verify_command(model, reference, images, tolerance, float64, ema, report_file, as_json):
+    """Hold MODEL (.keras) against REFERENCE.
+
+    \b
+    a checkpoint, a manifest (.json)   weights, bit for bit
+    a frozen graph (.pb)               outputs at every endpoint
+    a TF-Hub module                    outputs in inference and in training mode
+
+    MODEL may be a hub module and REFERENCE a checkpoint: does the module carry its averaged or its plain variables?
+    """
     with working("Loading TensorFlow and Keras") as say:
         from converters.manifest import open_keras_file
 
         say(f"Opening {model}")
-        loaded = open_keras_file(model)
+        is_keras = pathlib.Path(model).suffix == ".keras"
+        if not is_keras and (images or report_file):
+            raise click.UsageError(f"--images and --report are for a .keras file, not for {model}.")
+        loaded = open_keras_file(model) if is_keras else model
         batch = None
         if images:
             from converters.images import load_images
@@ -151,11 +153,18 @@ def verify_command(model, reference, images, tolerance, float64, ema, as_json):
             batch = load_images(images, loaded.input_shape[1] or 224)
         say(f"Comparing with {reference}")
         report = converters.verify(
-            loaded, reference, batch, tolerance, ema=ema, dtype="float64" if float64 else None, name=str(model)
+            loaded, reference, batch, tolerance, ema=ema, dtype="float64" if float64 else None, name=model
         )
+        if report_file:
+            from converters.html_report import write_html_report
+            from converters.provenance import provenance_of
+
+            say(f"Writing {report_file}")
+            write_html_report(report, provenance_of(loaded, model, reference), report_file)
     click.echo(report.to_json() if as_json else str(report))
     sys.exit(0 if report.passed else 1)
 
 
 main.add_command(export_command)
 main.add_command(fetch_command)
+main.add_command(info_command)

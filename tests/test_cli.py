@@ -121,7 +121,8 @@ def test_existing_output_is_kept_without_force(checkpoint, tmp_path):
         (["convert", "{checkpoint}", "-o", "{folder}/o.keras", "--image-size", "big"], "is not a size"),
         (["convert", "{checkpoint}", "-o", "{folder}/o.keras", "--ema", "always"], "averages for 0 of 83"),
         (["verify", "{folder}/none.keras", "{checkpoint}"], "none.keras does not exist"),
-        (["verify", "{checkpoint}", "{checkpoint}"], "must be a .keras file"),
+        (["verify", "{folder}/model.h5", "{checkpoint}"], "model.h5 does not exist"),
+        (["verify", "{checkpoint}", "{checkpoint}", "--report", "{folder}/r.html"], "for a .keras file"),
         (["info", "mobilenet_v9"], "mobilenet_v9"),
     ],
 )

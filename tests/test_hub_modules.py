@@ -1,4 +1,4 @@
-"""TF-Hub modules of either format as source and as reference; modules made here by live slim graphs, and a genuine one."""
+"""TF-Hub modules of either format as source and as reference: made here by live slim graphs, and a genuine one."""
 
 import shutil
 import tarfile
@@ -49,7 +49,7 @@ def test_module_is_a_source(module):
 
 
 def test_every_output_agrees_in_inference_and_in_training(module):
-    folder, family, multiplier, size, variables, _ = module
+    folder, family, _, size, variables, _ = module
     model = converters.convert(variables, input_shape=(size, size, 3))
     report = converters.verify(model, folder, batch_norm_momentum=0.5)
     assert report.passed, str(report)
@@ -126,6 +126,8 @@ def test_which_values_a_module_carries(module, tmp_path):
     assert report.passed
     assert f"{len(averaged)} of {len(averaged)} trainable variables equal the averaged values" in report.notes[0]
     assert f"0 of {len(averaged)} trainable variables equal the plain values" in report.notes[1]
+    result = CliRunner().invoke(main, ["verify", str(folder), str(tmp_path / "model.ckpt")])
+    assert result.exit_code == 0 and "equal the averaged values" in result.output
 
 
 GENUINE = "hub/mobilenet_v2_100_224_feature_vector"

@@ -1,0 +1,120 @@
+"""A verification as one web page that needs nothing else: no network, no scripts, no other file."""
+
+import functools
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jinja2
+
+import checkpoints
+from converters.comparison import OutputRow, Report
+from converters.tables import shape_text, verdict
+
+TEMPLATE = pathlib.Path(__file__).with_name("report.html.jinja")
+
+# In pixels; across, the plot is as wide as the page.
+PLOT_HEIGHT, MARGIN = 240.0, 26.0
+
+
+def html_report(report: Report, provenance: Mapping[str, Mapping[str, object]]) -> str:
+    """A report as the text of an HTML page: verdict, what was compared, plot, table, provenance.
+
+    Args:
+        report: what `converters.verify` returned.
+        provenance: heading -> name -> value, as `converters.provenance.provenance_of` gives it.
+    """
+    return _template().render(
+        report=report,
+        verdict=verdict(report),
+        failed=[row for row in report.rows if not row.passed],
+        plot=plot_of(report.rows, report.tolerance) if report.comparison == "outputs" and report.rows else None,
+        provenance=provenance,
+        shape_text=shape_text,
+        css_class={True: "passed", False: "failed"},
+    )
+
+
+def write_html_report(report: Report, provenance: Mapping[str, Mapping[str, object]], path: str | pathlib.Path) -> None:
+    """Writes `html_report`'s page, whole or not at all.
+
+    Raises:
+        checkpoints.CheckpointError: the folder does not exist or cannot be written.
+    """
+    with checkpoints.replacing(path) as file:
+        pathlib.Path(file).write_text(html_report(report, provenance), encoding="utf-8")
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    # Names of variables and files come from outside, so everything is escaped.
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+
+class Point(NamedTuple):
+    """An endpoint in the plot: `x` in percent of the width, `y` in pixels from the top."""
+
+    row: OutputRow
+    x: float
+    y: float
+
+    @property
+    def title(self) -> str:
+        """What is told of it."""
+        if math.isnan(self.row.max_relative):
+            return f"{self.row.name}: cannot be compared"
+        return f"{self.row.name}: {self.row.max_relative:.2e}" if self.row.max_relative else f"{self.row.name}: equal"
+
+
+class Line(NamedTuple):
+    """A line of the plot, and what is written on it; `at` as the x or the y of a `Point`."""
+
+    label: str
+    at: float
+
+
+class Plot(NamedTuple):
+    """Relative difference along the network, from the first endpoint to the last, on a log scale."""
+
+    height: float
+    base: float
+    decades: list[Line]
+    tolerance: Line
+    points: list[Point]
+    parts: list[Line]
+
+
+def plot_of(rows: Sequence[OutputRow], tolerance: float) -> Plot:
+    """Places endpoints: equal ones at the very bottom, those without a finite difference at the very top."""
+    shown = [
+        value for value in (*(row.max_relative for row in rows), tolerance, tolerance / 10) if 0 < value < math.inf
+    ]
+    low = math.floor(math.log10(min(shown, default=1)))
+    high = max(math.ceil(math.log10(max(shown, default=1))), low + 1)
+    base = PLOT_HEIGHT - MARGIN
+
+    def y(value: float) -> float:
+        if value == 0:
+            return PLOT_HEIGHT - MARGIN / 2
+        if not value < math.inf:
+            return MARGIN / 2
+        return round(base - (math.log10(value) - low) / (high - low) * (base - MARGIN), 1)
+
+    # At most seven lines, so that their labels stay apart.
+    decades = range(low, high + 1, math.ceil((high - low) / 7))
+    # On the left there is room for those labels.
+    places = [round(12 + 86 * (index + 0.5) / len(rows), 2) for index in range(len(rows))]
+    parts = [row.name.rpartition(": ")[0] for row in rows]
+    return Plot(
+        height=PLOT_HEIGHT,
+        base=base,
+        decades=[Line(f"1e{power:+03d}", y(10.0**power)) for power in decades],
+        tolerance=Line(f"tolerance {tolerance:g}", y(tolerance)),
+        points=[Point(row, x, y(row.max_relative)) for row, x in zip(rows, places, strict=True)],
+        # A hub module is gone through more than once; its rows are named by "training: " and so on.
+        parts=[Line(parts[i], places[i]) for i in range(1, len(rows)) if parts[i] != parts[i - 1] and parts[i]],
+    )

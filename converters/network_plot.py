@@ -1,0 +1,216 @@
+"""A picture of a network: a row per block, a box per convolution or pool, read from the top down."""
+
+import importlib.util
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+from keras import layers
+
+import checkpoints
+from converters.errors import ConversionError
+from converters.tables import shape_text
+from mobilenets.graph import Step, steps
+from mobilenets.names import slim_name
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+COLOURS = {"full": "#8ecae6", "depthwise": "#ffd166", "separable": "#b8e0a5", "pool": "#e4e4e4", "dense": "#cdb4db"}
+INK, FAINT = "#22272b", "#7b858e"
+
+# In rows, whose height is the unit of the drawing: boxes and the gaps between them; beside them the columns of names,
+# of the sums and concatenations, and of shapes.
+BOX_WIDTH, BOX_HEIGHT, GAP = 2.9, 0.68, 0.6
+NAMES, SUM, SHAPES = 5.0, 0.4, 3.2
+INCHES = 0.31
+_ARROW = {"arrowstyle": "-|>", "color": FAINT, "lw": 1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 7}
+
+
+class Box(NamedTuple):
+    """A layer that mixes values: a convolution, a pool, a dense layer."""
+
+    kind: str
+    label: str
+
+
+class Block(NamedTuple):
+    """What one row shows.
+
+    Attributes:
+        name: slim scope without the network's.
+        branches: boxes in the order of the data; one branch but for Inception's modules.
+        residual: whether the block's input is added to its result.
+        output: shape of the result, (height, width, channels) or (features,).
+    """
+
+    name: str
+    branches: tuple[tuple[Box, ...], ...]
+    residual: bool
+    output: tuple[int, ...]
+
+
+def plot_network(model: keras.Model, path: str | pathlib.Path, image_size: int | tuple[int, int] | None = None) -> None:
+    """Draws a model's blocks, widths, strides, residuals and branches, and writes the picture whole or not at all.
+
+    Args:
+        model: a network of this project, or a model that was built on one layer by layer; fused or not.
+        path: the file; ".png", ".svg" or ".pdf".
+        image_size: height and width in pixels (or one number for both) where the model takes images of any size.
+
+    Raises:
+        ConversionError: matplotlib is not installed, or the file's name has another ending.
+        ValueError: the model is not functional, has a model or a shared layer among its layers, or takes images of
+            any size and `image_size` is not given.
+        checkpoints.CheckpointError: the file cannot be written.
+    """
+    check_plot(path)
+    found = steps(model, image_size)
+    figure = _figure(model.name, found[0].output, blocks_of(found))
+    with checkpoints.replacing(path) as file:
+        figure.savefig(file, dpi=120)
+
+
+def check_plot(path: str | pathlib.Path) -> None:
+    """Refuses a plot that cannot be made, before any work is done."""
+    if pathlib.Path(path).suffix.lower() not in SUFFIXES:
+        raise ConversionError(f"The plot {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConversionError("A plot needs matplotlib, which is not installed: pip install 'mobilenets[plots]'.")
+
+
+def blocks_of(found: Sequence[Step]) -> list[Block]:
+    """The blocks of a network in order, told from the slim scopes in the layers' names.
+
+    Layers without a box of their own (batch norms, activations) belong to the block that they read.
+    """
+    owner: dict[str, str] = {}
+    members: dict[str, list[Step]] = {}
+    for step in found:
+        block = _scope(step.name)[0] if _box(step) else owner.get(step.sources[0]) if step.sources else None
+        # A concatenation carries the name of its module.
+        if isinstance(step.operation, layers.Concatenate):
+            block = _scope(step.name)[0]
+        if block is not None:
+            owner[step.name] = block
+            members.setdefault(block, []).append(step)
+    return [_block(name, own) for name, own in members.items()]
+
+
+def _block(name: str, own: Sequence[Step]) -> Block:
+    branches: dict[str, list[Box]] = {}
+    for step in own:
+        box = _box(step)
+        if box:
+            branches.setdefault(_scope(step.name)[1], []).append(box)
+    ordered = tuple(tuple(branches[key]) for key in sorted(branches))
+    return Block(name, ordered, any(isinstance(step.operation, layers.Add) for step in own), own[-1].output)
+
+
+def _scope(layer_name: str) -> tuple[str, str]:
+    """Block and branch of a layer: MobileNet V1's depthwise and pointwise convolutions make one block."""
+    _, *parts = slim_name(layer_name).split("/")
+    block = parts[0] if parts else layer_name
+    for suffix in ("_depthwise", "_pointwise"):
+        block = block.removesuffix(suffix)
+    return block, parts[1] if len(parts) > 1 and parts[1].startswith("Branch_") else ""
+
+
+def _box(step: Step) -> Box | None:
+    """What is drawn of a layer; None for one that works value by value or only reshapes."""
+    layer, width = step.operation, step.output[-1]
+    if isinstance(layer, layers.GlobalAveragePooling2D | layers.GlobalMaxPooling2D):
+        return Box("pool", f"global {_pool_kind(layer)}")
+    if isinstance(layer, layers.MaxPooling2D | layers.AveragePooling2D):
+        return Box("pool", f"{_pool_kind(layer)} {shape_text(layer.pool_size)}{_stride(layer)}")
+    if isinstance(layer, layers.DepthwiseConv2D):
+        return Box("depthwise", f"dw {shape_text(layer.kernel_size)}{_stride(layer)}")
+    if isinstance(layer, layers.SeparableConv2D):
+        return Box("separable", f"sep {shape_text(layer.kernel_size)}{_stride(layer)}  {width}")
+    if isinstance(layer, layers.Conv2D):
+        return Box("full", f"{shape_text(layer.kernel_size)}{_stride(layer)}  {width}")
+    if isinstance(layer, layers.Dense):
+        return Box("dense", f"dense  {width}")
+    return None
+
+
+def _pool_kind(layer: keras.Layer) -> str:
+    return "max" if isinstance(layer, layers.MaxPooling2D | layers.GlobalMaxPooling2D) else "avg"
+
+
+def _stride(layer: keras.Layer) -> str:
+    """Stride and dilation, where there are any: "/2", "@2"."""
+    dilation = getattr(layer, "dilation_rate", (1, 1))[0]
+    return (f" /{layer.strides[0]}" if layer.strides[0] > 1 else "") + (f" @{dilation}" if dilation > 1 else "")
+
+
+def _figure(name: str, image: tuple[int, ...], blocks: Sequence[Block]):
+    """The drawing, in a coordinate system whose unit is the height of a row and whose y points down."""
+    from matplotlib.figure import Figure
+
+    rows = sum(len(block.branches) for block in blocks)
+    columns = max(len(branch) for block in blocks for branch in block.branches)
+    right = columns * (BOX_WIDTH + GAP) + SUM
+    left, top, width, height = -NAMES, -1.9, NAMES + right + SHAPES, rows + 3.4
+    figure = Figure(figsize=(width * INCHES, height * INCHES))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(left, left + width), ylim=(top + height, top))
+    axes.axis("off")
+    axes.text(left + 0.3, -1.25, name, fontsize=13, weight="bold", color=INK, va="center")
+    axes.text(left + 0.3, -0.5, f"images {shape_text(image)}", fontsize=9, color=FAINT, va="center")
+    _draw_legend(axes, left + 0.3, rows + 0.75)
+
+    y, shaded, size = 0.0, False, None
+    for block in blocks:
+        # A change of shade is a change of the maps' size.
+        shaded, size = shaded != (block.output[:-1] != size), block.output[:-1]
+        if shaded:
+            axes.axhspan(y, y + len(block.branches), color="#f3f5f7", lw=0, zorder=0)
+        _draw_block(axes, block, y, right)
+        y += len(block.branches)
+    return figure
+
+
+def _draw_block(axes, block: Block, top: float, right: float) -> None:
+    middles = [top + row + 0.5 for row in range(len(block.branches))]
+    centre = sum(middles) / len(middles)
+    axes.text(-0.75, centre, block.name, fontsize=9, color=INK, ha="right", va="center")
+    axes.text(right + 0.35, centre, shape_text(block.output), fontsize=9, color=INK, va="center")
+    ends = []
+    for middle, branch in zip(middles, block.branches, strict=True):
+        for column, box in enumerate(branch):
+            x = column * (BOX_WIDTH + GAP)
+            _draw_box(axes, x, middle, box)
+            axes.annotate("", (x, middle), (x - GAP, middle), arrowprops=_ARROW, zorder=1)
+        ends.append(len(branch) * (BOX_WIDTH + GAP) - GAP)
+    if len(middles) > 1:
+        # The branches read one map, and their results are put behind one another.
+        axes.plot([-GAP, -GAP], [middles[0], middles[-1]], color=FAINT, lw=1)
+        for end, middle in zip(ends, middles, strict=True):
+            axes.plot([end, right - 0.25], [middle, middle], color=FAINT, lw=1, zorder=1)
+        axes.plot([right - 0.25] * 2, [middles[0], middles[-1]], color=INK, lw=3)
+    if block.residual:
+        (end,) = ends
+        axes.annotate("", (end + GAP - 0.12, centre), (end, centre), arrowprops=_ARROW, zorder=1)
+        axes.text(end + GAP + 0.1, centre, "+", fontsize=12, weight="bold", color=INK, ha="center", va="center")
+        detour = ([-GAP, -GAP, end + GAP + 0.1, end + GAP + 0.1], [centre, top + 0.06, top + 0.06, centre - 0.22])
+        axes.plot(*detour, color="#d1495b", lw=1.3, zorder=1)
+
+
+def _draw_box(axes, x: float, middle: float, box: Box) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    corner = (x, middle - BOX_HEIGHT / 2)
+    shape = FancyBboxPatch(
+        corner, BOX_WIDTH, BOX_HEIGHT, "round,pad=0,rounding_size=0.12", facecolor=COLOURS[box.kind], edgecolor="none"
+    )
+    axes.add_patch(shape)
+    axes.text(x + BOX_WIDTH / 2, middle, box.label, fontsize=8.5, color=INK, ha="center", va="center")
+
+
+def _draw_legend(axes, x: float, middle: float) -> None:
+    explained = (
+        "/2 stride   @2 dilation   last number channels\n"
+        "dw depthwise   sep separable   red residual   shade size of the maps"
+    )
+    axes.text(x, middle, explained, fontsize=8, color=FAINT, va="center")
