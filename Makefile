@@ -37,5 +37,8 @@ format: .venv/lint.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: .venv/bench.installed
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

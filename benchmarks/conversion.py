@@ -1,0 +1,83 @@
+"""``mobilenets convert`` as a whole process, against one that imports TensorFlow and Keras and does nothing else."""
+
+import logging
+import pathlib
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+
+from benchmarks.processes import Run, run
+from benchmarks.results import Result, Row, Target
+
+log = logging.getLogger(__name__)
+
+METHOD = (
+    "Wall time and peak resident memory of whole processes, run in turns; the files are in the page cache, and "
+    "matplotlib, which Keras imports where it finds it, is hidden. The checkpoint is one of mobilenet_v2_1.0_224 as "
+    "slim's trainer leaves it after a step, with moving averages of all trainable variables and two slots of RMSProp."
+)
+BARE, CONVERT, HELP = "python -c 'import tensorflow, keras'", "mobilenets convert", "mobilenets --help"
+# Keras imports matplotlib where it is installed, which users of the converter need not have, and which would make the
+# import that everything is compared with slower.
+PYTHON = (sys.executable, "-c")
+ALONE = "import sys; sys.modules['matplotlib'] = None; "
+PROGRAM = (*PYTHON, ALONE + "from converters.cli import main; main()")
+MIB = 2**20
+
+
+def measure(quick: bool) -> Result:
+    """Three processes in turns: the bare import, the conversion, the help text."""
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = pathlib.Path(folder, "mobilenet_v2_1.0_224.ckpt")
+        log.info("conversion: making the checkpoint")
+        run([*PYTHON, MAKE_CHECKPOINT, str(prefix)])
+        size = sum(path.stat().st_size for path in prefix.parent.glob(f"{prefix.name}.*"))
+        output = ["-o", str(prefix.with_suffix(".keras")), "--force"]
+        commands = {
+            BARE: [*PYTHON, ALONE + "import tensorflow, keras"],
+            CONVERT: [*PROGRAM, "convert", str(prefix), "--name", "mobilenet_v2_100_224", *output],
+            HELP: [*PROGRAM, "--help"],
+        }
+        runs = {name: [] for name in commands}
+        for turn in range(2 if quick else 12):
+            log.info("conversion: turn %d", turn + 1)
+            for name, command in commands.items():
+                runs[name].append(run(command))
+    # The first turn read everything from the disk.
+    rows = [row(name, measured[1:]) for name, measured in runs.items()]
+    return Result("conversion", METHOD, {f"Checkpoint of {size / MIB:.0f} MiB": rows}, rows, targets(rows, size))
+
+
+MAKE_CHECKPOINT = """
+import sys
+from tests.oracle.files import write_checkpoint
+write_checkpoint(sys.argv[1], "mobilenet_v2", 1.0, averages=True, optimizer="rmsprop")
+"""
+
+
+def row(process: str, runs: Sequence[Run]) -> Row:
+    """Medians over the runs of a process; of the peaks the highest."""
+    seconds = [one.seconds for one in runs]
+    return {
+        "process": process,
+        "median s": statistics.median(seconds),
+        "min s": min(seconds),
+        "max s": max(seconds),
+        "processor s": statistics.median(one.processor_seconds for one in runs),
+        "peak MiB": max(one.peak_bytes for one in runs) / MIB,
+        "runs": len(runs),
+    }
+
+
+def targets(rows: Sequence[Row], checkpoint_bytes: int) -> list[Target]:
+    """Time as a multiple of the bare import's, and memory beyond it as a multiple of the checkpoint's size."""
+    named: Mapping[object, Row] = {row["process"]: row for row in rows}
+    beyond = (named[CONVERT]["peak MiB"] - named[BARE]["peak MiB"]) * MIB / checkpoint_bytes
+    return [
+        Target(
+            "whole conversion: time against the bare import", named[CONVERT]["median s"] / named[BARE]["median s"], 1.5
+        ),
+        Target("whole conversion: peak memory beyond the bare import's, in checkpoint sizes", beyond, 3.0),
+        Target("help text", named[HELP]["median s"], 0.5, "s"),
+    ]

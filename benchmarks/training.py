@@ -1,0 +1,74 @@
+"""Where the time of a training step goes on the processor."""
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from benchmarks.results import Result, Row
+from benchmarks.steps import compiled, fit, stages, training_batch
+from benchmarks.subjects import V2_LARGE, V2_SMALL, Work, new_application, new_model
+from benchmarks.timing import Schedule, Timing, interleaved
+
+log = logging.getLogger(__name__)
+
+
+class Run(NamedTuple):
+    """What is timed in turns: a work, with XLA or without, the steps of an epoch of `fit`, the batch size."""
+
+    work: Work
+    xla: bool
+    fit_steps: int
+    schedule: Schedule
+    batch: int = 32
+
+    def __str__(self) -> str:
+        return f"{self.work}, batch {self.batch}{', XLA' if self.xla else ''}"
+
+
+FULL = (
+    Run(V2_SMALL, False, 20, Schedule(8, 0.3, 2, 1)),
+    # A step takes ten times as long with XLA, and minutes at 224 pixels.
+    Run(V2_SMALL, True, 3, Schedule(3, 0, 1, 0)),
+    Run(V2_LARGE, False, 5, Schedule(8, 0.3, 2, 1)),
+)
+QUICK = (Run(V2_SMALL, False, 5, Schedule(2, 0, 1, 0), batch=8),)
+
+METHOD = (
+    "Median time of a step of SGD with momentum, float32, with weight decay. The stages are timed in "
+    "TensorFlow functions of their own, each with those before it, and subtracted; `fit` runs an epoch on one batch "
+    "that is in memory, so its share beyond the whole step is Keras's trainer with its metrics and callbacks."
+)
+
+
+def measure(quick: bool) -> Result:
+    """V2 0.35 at 96, with XLA too, and 1.0 at 224; or the first alone."""
+    rows, parts = [], []
+    for run in QUICK if quick else FULL:
+        log.info("training: %s", run)
+        timings = measure_run(run)
+        rows += [{"work": str(run), "what": what} | timing.milliseconds() for what, timing in timings.items()]
+        parts.append({"work": str(run)} | shares(timings))
+    return Result("training", METHOD, {"Where the time goes": parts, "All that was timed": rows}, rows)
+
+
+def measure_run(run: Run) -> dict[str, Timing]:
+    """Seconds per step of each stage and of `fit`, and of `fit` with keras.applications' model."""
+    keras.backend.clear_session()
+    images, labels = map(tf.constant, training_batch(run.batch, run.work.image_size))
+    calls = stages(compiled(new_model(run.work), run.xla), images, labels)
+    calls["fit"] = fit(compiled(new_model(run.work), run.xla), images, labels, run.fit_steps)
+    peer = compiled(new_application(run.work), run.xla)
+    calls["keras.applications: fit"] = fit(peer, 2 * images - 1, labels, run.fit_steps)
+    timings = interleaved(calls, run.schedule)
+    return {name: timing.per(run.fit_steps if name.endswith("fit") else 1) for name, timing in timings.items()}
+
+
+def shares(timings: Mapping[str, Timing]) -> Row:
+    """Milliseconds that each stage adds to those before it, and its share of `fit`."""
+    ends = [1e3 * timings[stage].median for stage in ("forward, training", "forward and backward", "whole step", "fit")]
+    spent = [end - start for start, end in zip([0.0, *ends[:-1]], ends, strict=True)]
+    named = dict(zip(("forward ms", "backward ms", "optimizer ms", "Keras ms"), spent, strict=True))
+    return named | {"fit ms": ends[-1], "percent": " / ".join(f"{100 * part / ends[-1]:.0f}" for part in spent)}
