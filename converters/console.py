@@ -48,7 +48,7 @@ def working(first: str):
 
 @contextlib.contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """What the imports make stays until the end, and looking through it again and again is a tenth of a command's time."""
+    """What the imports make stays to the end; looking through it again and again takes a tenth of a command's time."""
     gc.disable()
     try:
         yield

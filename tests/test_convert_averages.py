@@ -71,7 +71,7 @@ def test_never_takes_the_plain_values():
 
 @pytest.mark.parametrize(("policy", "averaged"), [("auto", TRAINABLE[:2]), ("always", TRAINABLE[:2]), ("always", [])])
 def test_some_averages_are_an_error_that_names_those_without(policy, averaged):
-    with pytest.raises(ConversionError, match="x.ckpt holds averages for") as error:
+    with pytest.raises(ConversionError, match=r"x.ckpt holds averages for") as error:
         choose(NETWORK, Sorted(frozenset(NETWORK), frozenset(averaged), {}), policy, "x.ckpt")
     for name in TRAINABLE:
         assert (name in str(error.value)) == (name not in averaged)
@@ -92,7 +92,7 @@ def test_plain_values_that_are_not_there():
 
 
 def test_unknown_policy():
-    with pytest.raises(ValueError, match="'sometimes'.*auto, always, never"):
+    with pytest.raises(ValueError, match=r"'sometimes'.*auto, always, never"):
         choose(NETWORK, Sorted(frozenset(NETWORK), frozenset(), {}), "sometimes", "x.ckpt")
 
 
@@ -114,7 +114,7 @@ def test_chosen_reads_an_array_only_when_asked():
     class Counting(dict):
         reads = 0
         shapes = {"a": (2,), "a/ExponentialMovingAverage": (2,)}  # noqa: RUF012
-        dtypes = dict.fromkeys(shapes, np.dtype("float32"))  # noqa: RUF012
+        dtypes = dict.fromkeys(shapes, np.dtype("float32"))
 
         def __getitem__(self, key):
             Counting.reads += 1

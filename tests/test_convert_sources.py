@@ -41,7 +41,7 @@ def test_the_checkpoint_is_a_real_one(trained):
 
 @pytest.mark.parametrize(("ema", "averaged"), [("auto", True), ("always", True), ("never", False)])
 def test_averages(trained, ema, averaged):
-    family, multiplier, prefix, written = trained
+    _, multiplier, prefix, written = trained
     conversion = converters.conversion_of(prefix, ema=ema, input_shape=(96, 96, 3))
     found = converters.slim_variables(conversion.model)
     assert set(found) == network_variables(written)

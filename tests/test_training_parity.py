@@ -19,7 +19,7 @@ from tests.oracle.run import train_step, variable_shapes
 FAMILIES = [("mobilenet_v1", 0.25, 96), ("mobilenet_v2", 0.35, 96), ("inception_v2", 0.5, 96)]
 TRAINING_CASES = [case for case in golden.CASES if case.startswith("t_")]
 DECAY = 4e-5
-# 0.99 as TF1's `assign_moving_average` has it: one minus a rate that is rounded to float32, whatever the variables' type.
+# 0.99 as TF1's `assign_moving_average` has it: one minus a rate that is rounded to float32, in float64 too.
 MOMENTUM = 1 - float(np.float32(1 - 0.99))
 
 
