@@ -6,6 +6,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow.core.protobuf.saved_object_graph_pb2 import SavedObjectGraph
 from tensorflow.core.protobuf.struct_pb2 import StructuredValue
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
@@ -74,15 +75,21 @@ def image_size(path: Path) -> tuple[int | None, int | None]:
     except DecodeError:
         raise CheckpointError(f"{path} is damaged: saved_model.pb in it is not a SavedModel.") from None
     for graph in graphs:
-        traces = graph.object_graph_def.concrete_functions.values()
-        shapes = [shape for trace in traces for shape in _shapes(trace.canonicalized_input_signature)]
-        shapes += [i.tensor_shape for signature in graph.signature_def.values() for i in signature.inputs.values()]
-        for shape in shapes:
+        inputs = [i.tensor_shape for signature in graph.signature_def.values() for i in signature.inputs.values()]
+        for shape in (*_call_shapes(graph.object_graph_def), *inputs):
             lengths = [dim.size for dim in shape.dim]
             if len(lengths) == 4 and lengths[3] == 3:
                 height, width = (length if length > 0 else None for length in lengths[1:3])
                 return height, width
     raise CheckpointError(f"{path} is a SavedModel, but no TF-Hub module for images: nothing in it takes images.")
+
+
+def _call_shapes(objects: SavedObjectGraph) -> Iterator[TensorShapeProto]:
+    """The shapes of all tensors that the traces of the root's ``__call__`` take."""
+    for child in objects.nodes[0].children if objects.nodes else ():
+        if child.local_name == "__call__":
+            for trace in objects.nodes[child.node_id].function.concrete_functions:
+                yield from _shapes(objects.concrete_functions[trace].canonicalized_input_signature)
 
 
 def _shapes(value: StructuredValue) -> Iterator[TensorShapeProto]:

@@ -151,7 +151,8 @@ def test_predictions_are_the_softmax_of_the_logits(family):
     scope = SCOPES[family]
     exponentials = np.exp(found[f"{scope}/Logits"].astype(np.float64))
     expected = exponentials / exponentials.sum(-1, keepdims=True)
-    np.testing.assert_allclose(found[f"{scope}/Predictions"], expected, rtol=1e-5)
+    # Probabilities below float32's normal numbers are rounded to nothing on some processors.
+    np.testing.assert_allclose(found[f"{scope}/Predictions"], expected, rtol=1e-5, atol=1e-37)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

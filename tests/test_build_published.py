@@ -248,6 +248,7 @@ def test_constructors_share_their_signature(family):
         "head",
         "num_classes",
         "batch_norm_momentum",
+        "bessel_correction",
         "weight_decay",
         "dropout_rate",
         "rescale_inputs",

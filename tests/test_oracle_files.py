@@ -9,6 +9,9 @@ pytest.importorskip("tf_slim")
 from tests import oracle
 from tests.oracle import files
 
+# They take minutes: `make test-all` runs them.
+pytestmark = pytest.mark.long
+
 AVERAGE = "ExponentialMovingAverage"
 
 
