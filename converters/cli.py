@@ -1,4 +1,4 @@
-"""The command line: ``mobilenets list | info | fetch | convert | verify | export``.
+"""The command line: ``mobilenets list | info | fetch | convert | verify | export | predict | evaluate | embed``.
 
 Exit status: 0 for success, 1 where a verification fails, 2 for unusable input, with one sentence on standard error.
 TensorFlow and Keras are imported by the commands that need them, so that ``--help`` answers at once.
@@ -15,6 +15,7 @@ import lazy_loader
 from converters.cli_export import export_command
 from converters.cli_fetch import download_bar, fetch_command
 from converters.cli_info import info_command
+from converters.cli_predict import embed_command, evaluate_command, predict_command
 from converters.console import Program, as_json, working
 from converters.fetching import source_of
 
@@ -165,6 +166,5 @@ def verify_command(model, reference, images, tolerance, float64, ema, report_fil
     sys.exit(0 if report.passed else 1)
 
 
-main.add_command(export_command)
-main.add_command(fetch_command)
-main.add_command(info_command)
+for command in (export_command, fetch_command, info_command, predict_command, evaluate_command, embed_command):
+    main.add_command(command)

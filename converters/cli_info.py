@@ -8,13 +8,15 @@ from collections.abc import Mapping
 import click
 import lazy_loader
 
+from converters.console import as_json, working
+
 mobilenets = lazy_loader.load("mobilenets")
 
 
 @click.command("info")
 @click.argument("model")
 @click.option("--plot", type=click.Path(path_type=pathlib.Path), help="Draw the network: a .png, .svg or .pdf.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@as_json
 def info_command(model, plot, as_json):
     """Tell what is known of MODEL, a published model (name or hub handle), or what a .keras file holds.
 
@@ -34,8 +36,6 @@ def info_command(model, plot, as_json):
 
 def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
     """The facts of a file as JSON values, and as people read them."""
-    from converters.cli import working
-
     with working("Loading TensorFlow and Keras") as say:
         from converters.manifest import open_keras_file
         from converters.network_plot import check_plot, plot_network
@@ -71,8 +71,6 @@ def _published(path: str, model_name: str) -> "mobilenets.ModelInfo | None":
 
 
 def _draw_published(name: str, plot: pathlib.Path) -> None:
-    from converters.cli import working
-
     with working("Loading TensorFlow and Keras") as say:
         from converters.network_plot import check_plot, plot_network
 

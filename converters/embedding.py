@@ -1,0 +1,244 @@
+"""Feature vectors of any number of images, in a job that can be broken off anywhere and goes on where it was."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import filelock
+import numpy as np
+
+import checkpoints
+from converters.embedding_files import WRITERS, Part, metadata_of, read_part, write_part
+from converters.image_files import chunks
+from converters.image_models import ImageModel
+from converters.image_pipeline import Broken, image_batches
+
+FORMAT = "mobilenets embedding 1"
+PART_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What a job came to.
+
+    Attributes:
+        output: the file of feature vectors.
+        count: how many it holds.
+        num_features: length of each.
+        broken: images that could not be read.
+        resumed: images that an earlier run had done already.
+    """
+
+    output: pathlib.Path
+    count: int
+    num_features: int
+    broken: tuple[Broken, ...]
+    resumed: int
+
+
+class Embedder:
+    """The job for some images: what runs here part after part, and on many machines for many parts at once.
+
+    Args:
+        model: a model that pools its features, a classification model too.
+        batch_size: how many images go through the network at once. Other batches may round otherwise.
+    """
+
+    def __init__(self, model: ImageModel, batch_size: int = 32):
+        self.num_features = model.num_features()
+        self._features, self._image_size, self._batch_size = model.features(), model.image_size, batch_size
+
+    def __call__(self, paths: Sequence[str]) -> Part:
+        """Feature vectors of the images that can be read, in order.
+
+        In a path, bytes that are no UTF-8 are written as ``\\xff``, as files of feature vectors hold text.
+        """
+        read, features, broken = [], [np.empty((0, self.num_features), np.float32)], []
+        for batch in image_batches(paths, self._image_size, self._batch_size):
+            read += map(_printable, batch.paths)
+            broken += (Broken(*map(_printable, entry)) for entry in batch.broken)
+            if batch.paths:
+                features.append(self._features(batch.images).astype(np.float32))
+        return Part(tuple(read), np.concatenate(features), tuple(broken))
+
+
+def embed(
+    model: ImageModel,
+    images: Iterable[str],
+    output: str | os.PathLike,
+    *,
+    part_size: int = PART_SIZE,
+    batch_size: int = 32,
+    force: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Embedding:
+    """Writes the feature vectors of images to a file, in bounded memory.
+
+    Parts of ``part_size`` images are written to the folder ``<output>.parts``, each whole or not at all. When all are
+    there they are put together, the file gets its name, and the folder goes. A run that finds parts of the same job
+    (the same weights, paths and sizes) goes on after them, and the file is the same as that of a run in one go;
+    where the file of the same job is there already, nothing is done. Images that change meanwhile are not noticed.
+
+    Args:
+        model: a model that pools its features, a classification model too.
+        images: paths, gone through twice: `converters.image_files.ImagePaths`, or any sequence.
+        output: the ``.parquet`` file (columns ``path`` and ``features``; needs pyarrow), or the ``.npz`` file (arrays
+            ``paths`` and ``features``).
+        part_size: images in a part.
+        batch_size: how many images go through the network at once.
+        force: whether an existing output, or the parts of another job, are replaced.
+        progress: called with the number of images that are done, and of all.
+
+    Raises:
+        ValueError: the model has no feature vectors, the output cannot be written so or is in the way, there are no
+            images, they changed while they were gone through, or another process does the same job.
+        OSError: a list of images cannot be read, or a part cannot be written.
+    """
+    output = pathlib.Path(output)
+    check_output(output)
+    embedder = Embedder(model, batch_size)
+    count, digest = _digest(images)
+    if not count:
+        raise ValueError("There are no images to embed.")
+    job = {
+        "format": FORMAT,
+        "weights_and_size": model.digest(),
+        "images": digest,
+        "part_size": part_size,
+        "batch_size": batch_size,
+    }
+    parts = output.with_name(f"{output.name}.parts")
+    done = metadata_of(output) if output.exists() else {}
+    if done.get("job") == job:
+        shutil.rmtree(parts, ignore_errors=True)
+        progress(count, count)
+        return _report(output, done, resumed=count)
+    if output.exists() and not force and _job_in(parts) != job:
+        raise ValueError(f"The output {output} exists; say --force (force=True) to replace it.")
+    _prepare(parts, job, force)
+    try:
+        with filelock.FileLock(parts / "lock", timeout=0):
+            resumed = _write_parts(embedder, images, parts, (count, digest), part_size, progress)
+            metadata = _put_together(output, parts, embedder.num_features, job)
+    except filelock.Timeout as error:
+        raise ValueError(f"Another process is writing {output}.") from error
+    shutil.rmtree(parts, ignore_errors=True)
+    return _report(output, metadata, resumed)
+
+
+def check_output(output: pathlib.Path) -> None:
+    """Refuses an output that cannot be written, before any work is done.
+
+    Raises:
+        ValueError: its name has another ending, its folder does not exist, or pyarrow is not installed.
+    """
+    if output.suffix not in WRITERS:
+        raise ValueError(f"The output {output} must end in {' or '.join(WRITERS)}.")
+    if output.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise ValueError(f"Writing {output} needs pyarrow: pip install 'mobilenets[embed]', or write an .npz file.")
+    if not output.parent.is_dir():
+        raise ValueError(f"The folder {output.parent} of the output {output.name} does not exist.")
+    if output.is_dir():
+        raise ValueError(f"The output {output} is a folder.")
+
+
+def _printable(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _digest(images: Iterable[str]) -> tuple[int, str]:
+    """How many paths there are, and a sha256 of them all."""
+    digest, count = hashlib.sha256(), 0
+    for count, path in enumerate(images, 1):  # noqa: B007
+        digest.update(os.fsencode(path) + b"\0")
+    return count, digest.hexdigest()
+
+
+def _job_in(parts: pathlib.Path) -> dict | None:
+    try:
+        return json.loads((parts / "job.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _prepare(parts: pathlib.Path, job: dict, force: bool) -> None:
+    """Makes the folder of the parts one that holds nothing of another job."""
+    found = _job_in(parts)
+    if found == job:
+        return
+    if found is not None and not force:
+        raise ValueError(
+            f"{parts} holds the parts of another job (other images, another model or other sizes); "
+            "delete it, or say --force (force=True)."
+        )
+    if parts.exists():
+        # The job goes last, as parts without one are nobody's: see above.
+        for file in sorted(parts.iterdir(), key=lambda file: file.name == "job.json"):
+            file.unlink()
+    parts.mkdir(exist_ok=True)
+    with checkpoints.replacing(parts / "job.json") as path:
+        path.write_text(json.dumps(job, indent=1) + "\n")
+
+
+def _part(parts: pathlib.Path, number: int) -> pathlib.Path:
+    return parts / f"{number:08d}.npz"
+
+
+def _part_files(parts: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(file for file in parts.glob("*.npz") if not file.name.startswith("."))
+
+
+def _write_parts(
+    embedder: Embedder,
+    images: Iterable[str],
+    parts: pathlib.Path,
+    expected: tuple[int, str],
+    part_size: int,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Writes the parts that are missing; returns how many images were in those that were not."""
+    digest = hashlib.sha256()
+    done = resumed = 0
+    for number, paths in enumerate(chunks(images, part_size)):
+        for path in paths:
+            digest.update(os.fsencode(path) + b"\0")
+        if _part(parts, number).exists():
+            resumed += len(paths)
+        else:
+            with checkpoints.replacing(_part(parts, number)) as file:
+                write_part(file, embedder(paths))
+        done += len(paths)
+        progress(done, expected[0])
+    if (done, digest.hexdigest()) != expected:
+        raise ValueError("The list of images changed while it was gone through; run again.")
+    return resumed
+
+
+def _put_together(output: pathlib.Path, parts: pathlib.Path, num_features: int, job: dict) -> dict:
+    files = _part_files(parts)
+    count, broken = 0, []
+    for part in map(read_part, files):
+        count += len(part.paths)
+        broken += part.broken
+    metadata = {"job": job, "count": count, "num_features": num_features, "broken": broken}
+    # Beside the parts, so that what is left of a run that is killed goes with them.
+    whole = parts / f"whole{output.suffix}.tmp"
+    WRITERS[output.suffix](whole, files, num_features, metadata)
+    os.replace(whole, output)
+    return metadata
+
+
+def _report(output: pathlib.Path, metadata: dict, resumed: int) -> Embedding:
+    broken = tuple(Broken(*entry) for entry in metadata["broken"])
+    return Embedding(output, metadata["count"], metadata["num_features"], broken, resumed)
+
+
+def rows(part: Part) -> Iterator[dict]:
+    """A part as rows: ``{"path": ..., "features": ...}``."""
+    for path, features in zip(part.paths, part.features, strict=True):
+        yield {"path": path, "features": features}

@@ -1,0 +1,71 @@
+"""Which images a command line names: files, folders, globs and lists of paths."""
+
+import glob
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+
+
+class ImagePaths(Iterable[str]):
+    """Paths of images in a fixed order, found anew each time that they are gone through, so that none is kept.
+
+    Args:
+        names: a file, whatever its name; a folder, for all files in it and in its folders that are named like images
+            (`SUFFIXES`), sorted by name; or a glob such as ``photos/**/*.png``, sorted, where no file is called so.
+        lists: text files with a path a line; empty lines do not count.
+
+    Raises:
+        ValueError: a folder holds no image, or a glob fits nothing.
+        OSError: a list or a folder cannot be read.
+    """
+
+    def __init__(self, names: Iterable[str | os.PathLike] = (), lists: Iterable[str | os.PathLike] = ()):
+        self.names = tuple(map(os.fspath, names))
+        self.lists = tuple(map(os.fspath, lists))
+        for name in self.names:
+            if os.path.isdir(name) and next(_in_folder(name), None) is None:
+                raise ValueError(f"The folder {name} holds no images ({', '.join(SUFFIXES)}).")
+            if _is_glob(name) and next(_in_glob(name), None) is None:
+                raise ValueError(f"No file is named like {name}.")
+        for path in self.lists:
+            if not pathlib.Path(path).is_file():
+                raise FileNotFoundError(f"The list of images {path} does not exist.")
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self.names:
+            if os.path.isdir(name):
+                yield from _in_folder(name)
+            elif _is_glob(name):
+                yield from _in_glob(name)
+            else:
+                yield name
+        for path in self.lists:
+            with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+                yield from filter(None, (line.rstrip("\r\n") for line in lines))
+
+
+def chunks(paths: Iterable[str], size: int) -> Iterator[list[str]]:
+    """The paths in lists of ``size``, the last one shorter."""
+    paths = iter(paths)
+    while chunk := list(islice(paths, size)):
+        yield chunk
+
+
+def _in_folder(folder: str) -> Iterator[str]:
+    def fail(error: OSError):
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=fail):
+        folders.sort()
+        yield from (os.path.join(place, name) for name in sorted(files) if name.lower().endswith(SUFFIXES))
+
+
+def _is_glob(name: str) -> bool:
+    return glob.has_magic(name) and not os.path.lexists(name)
+
+
+def _in_glob(pattern: str) -> Iterator[str]:
+    return (path for path in sorted(glob.glob(pattern, recursive=True)) if not os.path.isdir(path))

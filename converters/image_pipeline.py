@@ -1,0 +1,103 @@
+"""Many images, read and prepared on all cores while the network computes: one tf.data pipeline."""
+
+import os
+from collections.abc import Iterable, Iterator, Set
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from converters.image_files import chunks
+from converters.images import decode
+
+# Paths that one dataset is made for: making one costs as much as reading some ten images.
+CHUNK = 1024
+
+
+class Broken(NamedTuple):
+    """An image that could not be read, and why, in a sentence."""
+
+    path: str
+    reason: str
+
+
+class Batch(NamedTuple):
+    """Some paths in order, each an image that was read or a broken one.
+
+    Attributes:
+        entries: the path of an image, or what was broken.
+        images: those that were read, in order: float32 ``(count, size, size, 3)`` in [0, 1].
+    """
+
+    entries: tuple[str | Broken, ...]
+    images: np.ndarray
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the images that were read."""
+        return tuple(entry for entry in self.entries if isinstance(entry, str))
+
+    @property
+    def broken(self) -> tuple[Broken, ...]:
+        """What could not be read."""
+        return tuple(entry for entry in self.entries if isinstance(entry, Broken))
+
+
+def image_batches(paths: Iterable[str], image_size: int, batch_size: int = 32) -> Iterator[Batch]:
+    """Reads and prepares images in order, a batch at a time; memory does not grow with their number.
+
+    The pixels are those of `mobilenets.preprocess`, computed by the operations that slim's evaluation called
+    (``inception_preprocessing.py: preprocess_for_eval``), within 1e-6.
+
+    Args:
+        paths: JPEG, PNG, GIF (first frame) or BMP files.
+        image_size: height and width in pixels.
+        batch_size: most images in a batch.
+
+    Yields:
+        Batches; put together, their entries are the paths.
+    """
+    for chunk in chunks(paths, CHUNK):
+        done = 0
+        for numbers, images in _dataset(chunk, image_size, batch_size).as_numpy_iterator():
+            yield Batch(_entries(chunk, range(done, numbers[-1] + 1), set(numbers)), images)
+            done = numbers[-1] + 1
+        if done < len(chunk):
+            none = np.empty((0, image_size, image_size, 3), np.float32)
+            yield Batch(_entries(chunk, range(done, len(chunk)), set()), none)
+
+
+def _dataset(paths: list[str], image_size: int, batch_size: int) -> tf.data.Dataset:
+    """Batches of (number in ``paths``, image); an image that cannot be read leaves a gap in the numbers."""
+
+    def load(number, path):
+        return number, _prepared(tf.io.read_file(path), image_size)
+
+    files = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths]).enumerate()
+    images = files.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).ignore_errors()
+    return images.batch(batch_size).prefetch(1)
+
+
+def _prepared(encoded: tf.Tensor, image_size: int, central_fraction: float = 0.875) -> tf.Tensor:
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape((None, None, 3))
+    middle = tf.image.central_crop(image, central_fraction)
+    pixels = tf.image.convert_image_dtype(middle, tf.float32)
+    # The first bilinear resizing of TensorFlow, whose grid begins at the corner; `tf.image.resize` has another.
+    resized = tf.raw_ops.ResizeBilinear(images=pixels[None], size=(image_size, image_size))
+    return tf.ensure_shape(resized[0], (image_size, image_size, 3))
+
+
+def _entries(paths: list[str], numbers: range, read: Set[int]) -> tuple[str | Broken, ...]:
+    return tuple(paths[n] if n in read else Broken(paths[n], _reason(paths[n])) for n in numbers)
+
+
+def _reason(path: str) -> str:
+    """Why an image cannot be read. The pipeline drops it without a word, so it is read once more."""
+    try:
+        decode(path)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}."
+    except ValueError as error:
+        return str(error)
+    return f"{path} could not be prepared."

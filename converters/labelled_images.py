@@ -1,0 +1,100 @@
+"""Which class each image of a set is said to be."""
+
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from converters.image_files import ImagePaths
+
+IMAGENET = 1000
+
+
+class Labelled(NamedTuple):
+    """An image, and the index of its class among the model's."""
+
+    path: str
+    index: int
+
+
+def labelled_folder(folder: str | os.PathLike, labels: Sequence[str]) -> list[Labelled]:
+    """The images in ``folder/<class>/``, sorted by class folder and name.
+
+    The names of all class folders are read in one of these ways, the first that fits all of them:
+
+    1. the numbers 0 to 999, all thousand: ImageNet's classes without "background";
+    2. numbers: indices into the model's classes ("0389" is class 389);
+    3. WordNet ids such as "n01440764", all thousand: in sorted order they are ImageNet's classes;
+    4. the model's labels, without regard to case, with "_" or " " between words.
+
+    In a model of 1001 classes, ImageNet's n-th class is class n, counted from 1, as class 0 is "background".
+
+    Args:
+        folder: of class folders; hidden ones (".name") do not count.
+        labels: of the model's classes.
+
+    Raises:
+        ValueError: the folder has no class folders, or a name fits none of these ways, or two classes.
+        OSError: the folder cannot be read.
+    """
+    folder = pathlib.Path(folder)
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise ValueError(f"{folder} has no folder for each class in it, and there is no file of labels for it.")
+    indices = _indices(names, labels, folder)
+    return [Labelled(path, indices[name]) for name in names for path in ImagePaths([folder / name])]
+
+
+def labels_file(path: str | os.PathLike, folder: str | os.PathLike, num_classes: int) -> list[Labelled]:
+    """The images that a file lists, a line each: a path from ``folder`` on, a space or tab, the index of its class.
+
+    Raises:
+        ValueError: a line is none such, an index is none of a class, or nothing is listed.
+        OSError: the file cannot be read.
+    """
+    listed = []
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            match = re.fullmatch(r"(\S.*?)\s+(\d{1,9})", line.strip())
+            if not match or int(match[2]) >= num_classes:
+                raise ValueError(
+                    f"Line {number} of {path} must be a path and the index of a class below {num_classes}, "
+                    f"not {line.strip()!r}."
+                )
+            listed.append(Labelled(os.path.join(folder, match[1]), int(match[2])))
+    if not listed:
+        raise ValueError(f"{path} lists no images.")
+    return listed
+
+
+def _indices(names: list[str], labels: Sequence[str], folder: pathlib.Path) -> dict[str, int]:
+    background = len(labels) - IMAGENET  # 1, or 0 in a model whose first class was cut off
+    imagenet = len(names) == IMAGENET and background in (0, 1)
+    if all(re.fullmatch(r"\d{1,9}", name, re.ASCII) for name in names):
+        offset = background if imagenet and sorted(map(int, names)) == list(range(IMAGENET)) else 0
+        indices = {name: int(name) + offset for name in names}
+        for name, index in indices.items():
+            if index >= len(labels):
+                raise ValueError(f"{folder / name} is named by a number, but the model has {len(labels)} classes.")
+        return indices
+    if imagenet and all(re.fullmatch(r"n\d{8}", name) for name in names):
+        return {name: place + background for place, name in enumerate(names)}
+    return {name: _index(name, labels, folder) for name in names}
+
+
+def _index(name: str, labels: Sequence[str], folder: pathlib.Path) -> int:
+    words = _words(name)
+    found = [index for index, label in enumerate(labels) if _words(label) == words]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"{folder / name} may be any of the classes {found}: name the folders by number.")
+    wordnet = " (WordNet ids are understood where all 1000 folders are there)" if re.fullmatch(r"n\d{8}", name) else ""
+    raise ValueError(f"{folder / name} is named like no class, by number or by label{wordnet}.")
+
+
+def _words(label: str) -> str:
+    return " ".join(label.replace("_", " ").casefold().split())

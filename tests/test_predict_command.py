@@ -1,0 +1,153 @@
+"""``mobilenets predict`` as a user meets it."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import converters
+from converters.cli import main
+from converters.cli_predict import predict_command
+from converters.conversion import conversion_of
+from converters.image_files import ImagePaths
+from converters.image_models import open_image_model
+from converters.images import load_images
+from converters.manifest import save_model
+from converters.prediction import best, softmax
+from tests.embedding_job import write_images, write_model
+
+
+def invoke(*arguments):
+    program = type(main)("mobilenets", commands={"predict": predict_command})
+    return CliRunner().invoke(program, ["predict", *map(str, arguments)], prog_name="mobilenets")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of five classes, its labels, and a folder of images, one of them broken."""
+    folder = tmp_path_factory.mktemp("predict")
+    write_model(folder / "model.keras", num_classes=5)
+    (folder / "labels.txt").write_text("red\ngreen\nblue\nwhite\nblack\n")
+    write_images(folder / "good", 5)
+    write_images(folder / "mixed" / "inner", 3, broken=(1,))
+    return folder
+
+
+@pytest.mark.parametrize("size", [128, 224])
+def test_the_panda(shared, tmp_path, size):
+    path = tmp_path / "v1.keras"
+    prefix = shared / "real" / f"mobilenet_v1_0.25_{size}" / f"mobilenet_v1_0.25_{size}.ckpt"
+    save_model(conversion_of(prefix), path)
+    labels = shared / "images" / "imagenet_slim_labels.txt"
+    result = invoke(path, shared / "images" / "panda.jpg", "--labels", labels)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].endswith("panda.jpg") and len(lines) == 6
+    assert lines[1].split()[1:] == ["389", "giant", "panda"]
+
+
+def test_a_checkpoint_is_a_model_too(shared):
+    prefix = shared / "real" / "mobilenet_v1_0.25_128" / "mobilenet_v1_0.25_128.ckpt"
+    labels = shared / "images" / "imagenet_slim_labels.txt"
+    result = invoke(prefix, shared / "images" / "panda.jpg", "--labels", labels, "--top", 1, "--json")
+    ((guess,),) = [facts["predictions"] for facts in json.loads(result.stdout)]
+    assert (guess["class"], guess["label"]) == (389, "giant panda")
+
+
+def test_json_holds_what_the_model_computes(folder):
+    result = invoke(folder / "model.keras", folder / "good", "--json", "--batch-size", 2)
+    assert result.exit_code == 0, result.output
+    answers = json.loads(result.stdout)
+    paths = sorted((folder / "good").iterdir())
+    assert [facts["path"] for facts in answers] == list(map(str, paths))
+    model = keras.saving.load_model(folder / "model.keras")
+    expected = keras.ops.convert_to_numpy(keras.ops.softmax(model(load_images(paths, 64))))
+    for facts, row in zip(answers, expected, strict=True):
+        guesses = facts["predictions"]
+        assert [guess["class"] for guess in guesses] == list(np.argsort(-row))
+        np.testing.assert_allclose([guess["probability"] for guess in guesses], np.sort(row)[::-1], rtol=0, atol=1e-5)
+        assert [guess["label"] for guess in guesses] == [f"class {guess['class']}" for guess in guesses]
+
+
+def test_a_broken_image_is_named_and_the_others_are_answered(folder):
+    result = invoke(folder / "model.keras", folder / "mixed", "absent.png", "--labels", folder / "labels.txt")
+    assert result.exit_code == 1
+    assert result.stdout.count(".png\n") == 2 and "001.png" not in result.stdout
+    assert "001.png is not an image" in result.stderr and "absent.png cannot be read" in result.stderr
+    answers = json.loads(invoke(folder / "model.keras", folder / "mixed", "--json").stdout)
+    assert ["error" in facts for facts in answers] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["model.keras", "empty"], "holds no images"),
+        (["model.keras", "good/*.gif"], "No file is named like"),
+        (["absent.keras", "good"], "does not exist"),
+        (["model.keras", "good", "--image-size", 96], "takes images of 64x64 pixels, not of 96x96"),
+        (["model.keras", "good", "--labels", "good/000.png"], "not a text in UTF-8"),
+        (["features.keras", "good"], "does not classify"),
+        (["tiny.keras", "good"], "none of this package's networks"),
+        (["model.keras"], "Name an image"),
+    ],
+)
+def test_unusable_input(folder, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(folder)
+    (folder / "empty").mkdir(exist_ok=True)
+    if "features.keras" in arguments:
+        write_model(folder / "features.keras", head="feature_vector")
+    if "tiny.keras" in arguments:
+        keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()]).save(folder / "tiny.keras")
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert sentence in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_paths(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "list.txt").write_text("good/000.png\n\nwith space .png\r\n")
+    paths = ImagePaths(["mixed", "good/00[12].png", "x.png"], ["list.txt"])
+    expected = [f"mixed/inner/00{n}.png" for n in range(3)] + ["good/001.png", "good/002.png", "x.png"]
+    for _ in range(2):
+        assert list(paths) == [*expected, "good/000.png", "with space .png"]
+    (folder / "brackets [1].png").touch()
+    assert list(ImagePaths(["brackets [1].png"])) == ["brackets [1].png"]
+    with pytest.raises(FileNotFoundError, match="list of images"):
+        ImagePaths(lists=["absent.txt"])
+
+
+def test_a_model_whose_weights_are_not_its_manifests(folder, shared, tmp_path):
+    prefix = shared / "real" / "mobilenet_v1_0.25_128" / "mobilenet_v1_0.25_128.ckpt"
+    conversion = conversion_of(prefix)
+    save_model(conversion, tmp_path / "v1.keras")
+    layer = next(layer for layer in conversion.model.layers if layer.weights)
+    layer.weights[0].assign(layer.weights[0] + 1)
+    conversion.model.save(tmp_path / "v1.keras")
+    with pytest.raises(converters.ConversionError, match="does not hold the weights"):
+        open_image_model(tmp_path / "v1.keras")
+
+
+@pytest.mark.parametrize(("arguments", "size"), [({"input_shape": (None, None, 3)}, 224), ({}, 64)])
+def test_the_image_size(tmp_path, arguments, size):
+    path = write_model(tmp_path / "model.keras", **arguments)
+    assert open_image_model(path).image_size == size
+    assert open_image_model(path, None if size == 64 else 96).image_size == (64 if size == 64 else 96)
+
+
+def test_images_from_minus_one_to_one(tmp_path):
+    """A model that takes [-1, 1] is given that, and so computes the same."""
+    images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+    found = [
+        open_image_model(write_model(tmp_path / f"{unit}.keras", rescale_inputs=unit)).logits()(images)
+        for unit in (True, False)
+    ]
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5 * np.abs(found[0]).max())
+
+
+def test_softmax_and_order():
+    probabilities = softmax(np.array([[1000.0, 1000.0, -1000.0]], np.float32))
+    np.testing.assert_array_equal(probabilities, [[0.5, 0.5, 0.0]])
+    assert best(probabilities[0], 2) == ((0, 0.5), (1, 0.5))

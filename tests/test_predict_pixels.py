@@ -1,0 +1,72 @@
+"""The pipeline for many images against `mobilenets.preprocess`, image by image."""
+
+import numpy as np
+import pytest
+
+import mobilenets
+from converters import image_pipeline
+from converters.image_pipeline import Broken, image_batches
+from converters.images import decode
+from tests.embedding_job import write_images
+
+
+def put_together(batches):
+    batches = list(batches)
+    entries = [entry for batch in batches for entry in batch.entries]
+    return entries, np.concatenate([batch.images for batch in batches])
+
+
+@pytest.mark.parametrize("size", [64, 128, 224])
+def test_photographs(shared, size):
+    paths = [str(path) for path in sorted((shared / "images").rglob("*")) if path.suffix not in (".txt", "")]
+    assert len(paths) >= 19
+    entries, images = put_together(image_batches(paths, size, batch_size=5))
+    assert entries == paths
+    expected = np.stack([mobilenets.preprocess(decode(path), size) for path in paths])
+    np.testing.assert_allclose(images, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("broken", [(), (0,), (6,), (2, 3, 4), (0, 1, 2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("chunk", [3, 100])
+def test_broken_images_keep_their_place(tmp_path, monkeypatch, broken, chunk):
+    monkeypatch.setattr(image_pipeline, "CHUNK", chunk)
+    paths = [str(path) for path in write_images(tmp_path, 7, broken)]
+    entries, images = put_together(image_batches(paths, 32, batch_size=2))
+    assert [entry.path if isinstance(entry, Broken) else entry for entry in entries] == paths
+    assert [number for number, entry in enumerate(entries) if isinstance(entry, Broken)] == list(broken)
+    good = [path for number, path in enumerate(paths) if number not in broken]
+    assert len(images) == len(good)
+    for image, path in zip(images, good, strict=True):
+        np.testing.assert_allclose(image, mobilenets.preprocess(decode(path), 32), rtol=0, atol=1e-6)
+
+
+def test_what_is_wrong_is_said(tmp_path):
+    (path,) = write_images(tmp_path, 1)
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(path.read_bytes()[:200])
+    paths = [str(cut), str(tmp_path / "absent.png"), str(tmp_path)]
+    (batch,) = image_batches(paths, 32)
+    assert batch.paths == () and batch.images.shape == (0, 32, 32, 3)
+    reasons = [entry.reason for entry in batch.broken]
+    assert "is not an image" in reasons[0]
+    assert "No such file" in reasons[1]
+    assert all(path in reason for path, reason in zip(paths, reasons, strict=True))
+
+
+def test_no_images():
+    assert list(image_batches([], 32)) == []
+
+
+def test_the_batches_are_drawn_as_they_are_wanted(tmp_path, monkeypatch):
+    """A list of any length is not gone through before the first image is there."""
+    monkeypatch.setattr(image_pipeline, "CHUNK", 4)
+    (path,) = write_images(tmp_path, 1)
+    drawn = []
+
+    def endless():
+        while True:
+            drawn.append(path)
+            yield str(path)
+
+    next(iter(image_batches(endless(), 32, batch_size=2)))
+    assert len(drawn) == 4
