@@ -45,9 +45,11 @@ def open_hub_module(path: Path) -> VariableFile:
     if missing:
         raise CheckpointError(f"{path} is damaged: its checkpoint does not hold {', '.join(sorted(missing))}.")
     specs = {name: Spec(variables.shapes[key], variables.dtypes[key]) for name, key in keys.items()}
-    return VariableFile(
+    by_name = VariableFile(
         path, variables.format, variables.files, specs, lambda name: variables[keys[name]], variables.resources
     )
+    by_name.image_size = variables.image_size
+    return by_name
 
 
 def _keys_by_name(graph: bytes, path: Path) -> dict[str, str]:
