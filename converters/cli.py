@@ -90,10 +90,10 @@ def convert_command(source, output, name, head, image_size, depth_multiplier, nu
     overrides = {"depth_multiplier": depth_multiplier, "num_classes": num_classes}
     given = {key: value for key, value in overrides.items() if value is not None}
     with working("Loading TensorFlow and Keras") as say:
-        from converters.manifest import check_output
+        from converters.manifest import check_model_path
         from converters.tables import facts_table, text_of
 
-        check_output(output, force)
+        check_model_path(output, force)
         say(f"Converting {source}")
         conversion = converters.conversion_of(
             source, name=name, head=head, input_shape=image_size, ema=ema, strict=strict, **given

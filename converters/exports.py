@@ -14,7 +14,7 @@ import numpy as np
 import mobilenets
 from converters.errors import ConversionError
 from converters.export_formats import Format, find_format
-from converters.staging import staged
+from converters.staging import check_output, staged
 
 # Largest difference of the outputs, relative to their largest absolute value. Measured on photographs: with made-up
 # weights 1e-6 in float32, 6e-4 with float16 weights and 2e-2 in int8; with the published ones of MobileNet V1 0.25 at
@@ -140,11 +140,8 @@ def check_path(path: Path, target: Format, force: bool) -> None:
     """Refuses a path that cannot be or must not be written, before any work is done."""
     if target.suffixes and path.suffix != target.suffixes[0]:
         raise ConversionError(f"The output {path} must end in {target.suffixes[0]}.")
-    if not path.parent.is_dir():
-        raise ConversionError(f"The folder {path.parent} of the output {path.name} does not exist.")
     for file in [path.with_suffix(suffix) for suffix in target.suffixes] or [path]:
-        if file.exists() and not force:
-            raise ConversionError(f"The output {file} exists; say --force (force=True) to replace it.")
+        check_output(file, force)
         if file.exists() and (file.is_dir() if target.suffixes else not (file / "saved_model.pb").is_file()):
             kind = "file" if target.suffixes else "SavedModel"
             raise ConversionError(f"The output {file} exists and is no {kind}; it will not be replaced.")

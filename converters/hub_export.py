@@ -14,7 +14,7 @@ import mobilenets
 from converters.errors import ConversionError
 from converters.fused_batch_norm import FusedBatchNormalization
 from converters.names import family_of, is_trainable, weights_by_slim_name
-from converters.staging import staged
+from converters.staging import check_output, staged
 from mobilenets.names import SCOPES
 
 DEFAULT_MOMENTUM = 0.99
@@ -47,10 +47,7 @@ def export_hub(model: keras.Model, folder: str | pathlib.Path, force: bool = Fal
 
 def check_folder(folder: pathlib.Path, force: bool) -> None:
     """Refuses a folder that cannot be or must not be written, before any work is done."""
-    if not folder.parent.is_dir():
-        raise ConversionError(f"The folder {folder.parent} of the output {folder.name} does not exist.")
-    if folder.exists() and not force:
-        raise ConversionError(f"The output {folder} exists; say --force (force=True) to replace it.")
+    check_output(folder, force)
     if folder.exists() and not (folder / "saved_model.pb").is_file():
         raise ConversionError(f"The output {folder} exists and is no SavedModel; it will not be replaced.")
 

@@ -16,6 +16,7 @@ import checkpoints
 from converters.assignment import describe, slim_variables
 from converters.conversion import Conversion
 from converters.errors import ConversionError
+from converters.staging import check_output
 
 FORMAT = "mobilenets manifest"
 FORMAT_VERSION = 1
@@ -78,7 +79,7 @@ def save_model(conversion: Conversion, path: str | pathlib.Path, force: bool = F
         OSError: the folder does not exist or cannot be written.
     """
     path = pathlib.Path(path)
-    check_output(path, force)
+    check_model_path(path, force)
     manifest = manifest_of(conversion)
     with checkpoints.replacing(path) as model_file:
         conversion.model.save(model_file)
@@ -87,14 +88,11 @@ def save_model(conversion: Conversion, path: str | pathlib.Path, force: bool = F
     return manifest
 
 
-def check_output(path: pathlib.Path, force: bool) -> None:
+def check_model_path(path: pathlib.Path, force: bool) -> None:
     """Refuses an output that cannot be or must not be written, before any work is done."""
     if path.suffix != ".keras":
         raise ConversionError(f"The output {path} must end in .keras.")
-    if not path.parent.is_dir():
-        raise ConversionError(f"The folder {path.parent} of the output {path.name} does not exist.")
-    if path.exists() and not force:
-        raise ConversionError(f"The output {path} exists; say --force (force=True) to replace it.")
+    check_output(path, force)
 
 
 def read_manifest(path: str | pathlib.Path) -> dict:

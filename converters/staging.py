@@ -6,6 +6,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from converters.errors import ConversionError
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Refuses an output whose folder is not there, or that exists and is not to be replaced, before any work."""
+    if not path.parent.is_dir():
+        raise ConversionError(f"The folder {path.parent} of the output {path.name} does not exist.")
+    if path.exists() and not force:
+        raise ConversionError(f"The output {path} exists; say --force (force=True) to replace it.")
+
 
 @contextlib.contextmanager
 def staged(path: Path) -> Iterator[Path]:
