@@ -12,11 +12,11 @@ import time
 import click
 import lazy_loader
 
-from converters.cli_export import export_command
-from converters.cli_fetch import download_bar, fetch_command
-from converters.cli_info import info_command
-from converters.cli_predict import embed_command, evaluate_command, predict_command
-from converters.console import Program, as_json, working
+from converters.commands.console import Program, as_json, working
+from converters.commands.export import export_command
+from converters.commands.fetch import download_bar, fetch_command
+from converters.commands.info import info_command
+from converters.commands.predict import embed_command, evaluate_command, predict_command
 from converters.fetching import source_of
 
 checkpoints = lazy_loader.load("checkpoints")
@@ -50,7 +50,7 @@ def main():
 @as_json
 def list_command(family, as_json):
     """List the 39 published models."""
-    from converters.tables import models_table, text_of
+    from converters.reports.tables import models_table, text_of
 
     infos = [mobilenets.get_model_info(name) for name in mobilenets.list_models(family)]
     click.echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(models_table(infos)))
@@ -91,7 +91,7 @@ def convert_command(source, output, name, head, image_size, depth_multiplier, nu
     given = {key: value for key, value in overrides.items() if value is not None}
     with working("Loading TensorFlow and Keras") as say:
         from converters.manifest import check_model_path
-        from converters.tables import facts_table, text_of
+        from converters.reports.tables import facts_table, text_of
 
         check_model_path(output, force)
         say(f"Converting {source}")
@@ -149,7 +149,7 @@ def verify_command(model, reference, images, tolerance, float64, ema, report_fil
         loaded = open_keras_file(model) if is_keras else model
         batch = None
         if images:
-            from converters.images import load_images
+            from converters.images.photographs import load_images
 
             batch = load_images(images, loaded.input_shape[1] or 224)
         say(f"Comparing with {reference}")
@@ -157,8 +157,8 @@ def verify_command(model, reference, images, tolerance, float64, ema, report_fil
             loaded, reference, batch, tolerance, ema=ema, dtype="float64" if float64 else None, name=model
         )
         if report_file:
-            from converters.html_report import write_html_report
-            from converters.provenance import provenance_of
+            from converters.reports.html import write_html_report
+            from converters.reports.provenance import provenance_of
 
             say(f"Writing {report_file}")
             write_html_report(report, provenance_of(loaded, model, reference), report_file)

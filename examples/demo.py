@@ -10,14 +10,14 @@ import tempfile
 
 import click
 
-from converters.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_tensorflow_quietly
 
 import_tensorflow_quietly()
 
 import checkpoints
 import converters
-from converters.console import unusable_input_as_sentence
-from converters.tables import facts_table, text_of
+from converters.commands.console import unusable_input_as_sentence
+from converters.reports.tables import facts_table, text_of
 from tests.oracle.files import freeze, write_checkpoint
 from tests.oracle.run import variable_shapes
 

@@ -11,7 +11,7 @@ import tempfile
 
 import click
 
-from converters.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_tensorflow_quietly
 
 import_tensorflow_quietly()
 
@@ -21,7 +21,7 @@ import numpy as np
 
 import converters
 import mobilenets
-from converters.console import unusable_input_as_sentence
+from converters.commands.console import unusable_input_as_sentence
 from examples.shapes import CLASSES, make_shapes
 from tests.oracle.files import write_checkpoint
 

@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 
-from converters.embedding import embed
-from converters.image_files import ImagePaths
-from converters.image_models import open_image_model
+from converters.images.embedding import embed
+from converters.images.files import ImagePaths
+from converters.images.models import open_image_model
 
 SIZES = {"part_size": 4, "batch_size": 3}
 

@@ -5,7 +5,7 @@ import pytest
 import checkpoints
 import converters
 from converters import ConversionWarning
-from converters.images import load_images
+from converters.images.photographs import load_images
 
 SIZES = [128, 224]
 # Class 0 is the background, so an ImageNet class is one more than in lists of 1000.

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from converters.embedding import embed
-from converters.image_files import ImagePaths
-from converters.image_models import open_image_model
+from converters.images.embedding import embed
+from converters.images.files import ImagePaths
+from converters.images.models import open_image_model
 from tests.embedding_job import SIZES, write_images, write_model
 
 # Beam brings other versions of packages that TensorFlow shares; install the extra `beam` to run these.
@@ -27,7 +27,7 @@ def rows(path):
 
 @pytest.mark.parametrize("as_list", [False, True])
 def test_the_same_rows(tmp_path, as_list):
-    from converters.embed_beam import embed_with_beam
+    from converters.images.embed_beam import embed_with_beam
 
     file = write_model(tmp_path / "model.keras", num_classes=7)
     write_images(tmp_path / "images", 11, broken=(1, 4, 5))

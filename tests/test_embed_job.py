@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 import mobilenets
-from converters import embedding
 from converters.cli import main
-from converters.cli_predict import embed_command
-from converters.embedding import embed
-from converters.embedding_files import metadata_of
-from converters.image_files import ImagePaths
-from converters.image_models import open_image_model
-from converters.images import load_images
+from converters.commands.predict import embed_command
+from converters.images import embedding
+from converters.images.embedding import embed
+from converters.images.embedding_files import metadata_of
+from converters.images.files import ImagePaths
+from converters.images.models import open_image_model
+from converters.images.photographs import load_images
 from tests.embedding_job import SIZES, write_images, write_model
 
 BROKEN = (1, 4, 5, 6, 7)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from converters.embedding import embed
-from converters.embedding_files import read_part
-from converters.image_files import ImagePaths
-from converters.image_models import open_image_model
+from converters.images.embedding import embed
+from converters.images.embedding_files import read_part
+from converters.images.files import ImagePaths
+from converters.images.models import open_image_model
 from tests.embedding_job import SIZES, write_images, write_model
 from tests.killing import FILE_WORK, kill_at_random_points
 
-LOADED = ("tests.embedding_job", "converters.image_pipeline", "converters.embedding_files", "keras.src.saving")
+LOADED = ("tests.embedding_job", "converters.images.pipeline", "converters.images.embedding_files", "keras.src.saving")
 
 
 @pytest.mark.long

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from converters import evaluation
-from converters.evaluation import Evaluation, evaluate, journal_name, ranks, wilson_interval
-from converters.image_models import open_image_model
-from converters.images import load_images
-from converters.labelled_images import Labelled, labelled_folder, labels_file
+from converters.images import evaluation
+from converters.images.evaluation import Evaluation, evaluate, journal_name, ranks, wilson_interval
+from converters.images.labelled import Labelled, labelled_folder, labels_file
+from converters.images.models import open_image_model
+from converters.images.photographs import load_images
 from tests.embedding_job import write_images, write_model
 
 # R. G. Newcombe 1998, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17, 857-872,

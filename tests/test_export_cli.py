@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 import mobilenets
 from converters.cli import main
-from converters.cli_export import export_command, image_files
-from converters.export_formats import FORMATS, QUANTIZATIONS
+from converters.commands.export import export_command, image_files
+from converters.exporting.formats import FORMATS, QUANTIZATIONS
 from tests.networks import set_weights, slim_weights
 from tests.oracle import made_up_variables
 
@@ -94,7 +94,7 @@ def test_unusable_input_is_one_sentence_and_status_2(arguments, sentence, folder
 
 
 def test_a_mismatch_is_status_1(folder, tmp_path, monkeypatch):
-    from converters import exports
+    from converters.exporting import exports
 
     monkeypatch.setitem(exports.TOLERANCES, None, 0.0)
     result = invoke(folder / "model.keras", tmp_path / "out.tflite", "--format", "litert")

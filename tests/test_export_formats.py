@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import converters
-from converters.export_formats import FORMATS
+from converters.exporting.formats import FORMATS
 from tests.networks import CONSTRUCTORS, dtype_policy, set_weights, slim_weights
 from tests.oracle import made_up_images, made_up_variables
 

@@ -9,7 +9,7 @@ import pytest
 
 import converters
 import mobilenets
-from converters import export_formats, exports
+from converters.exporting import exports, formats
 from tests.oracle import made_up_images
 
 
@@ -49,7 +49,7 @@ def test_models_with_several_outputs_are_refused(model, tmp_path):
 @pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
 def test_missing_packages_are_named_with_the_extra(format, suffix, model, tmp_path, monkeypatch):
     found = importlib.util.find_spec
-    hidden = export_formats.FORMATS[format].packages[0]
+    hidden = formats.FORMATS[format].packages[0]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == hidden else found(name))
     with pytest.raises(converters.ConversionError, match=rf"\({hidden}.*pip install 'mobilenets\[{format}\]'"):
         converters.export(model, tmp_path / f"model{suffix}", format)
@@ -75,8 +75,8 @@ def test_a_failing_runtime_is_one_sentence_and_leaves_nothing(failing, model, tm
     def fail(*_):
         raise RuntimeError("no such operation\nand many more lines")
 
-    row = export_formats.FORMATS["litert"]._replace(**{failing: fail})
-    monkeypatch.setitem(export_formats.FORMATS, "litert", row)
+    row = formats.FORMATS["litert"]._replace(**{failing: fail})
+    monkeypatch.setitem(formats.FORMATS, "litert", row)
     with pytest.raises(converters.ConversionError, match=r"to litert failed: no such operation$"):
         converters.export(model, tmp_path / "model.tflite", "litert")
     assert not list(tmp_path.iterdir())
@@ -87,8 +87,8 @@ def test_an_interrupt_leaves_nothing(model, tmp_path, monkeypatch):
         assert path.exists()
         raise KeyboardInterrupt
 
-    row = export_formats.FORMATS["savedmodel"]._replace(load=interrupt)
-    monkeypatch.setitem(export_formats.FORMATS, "savedmodel", row)
+    row = formats.FORMATS["savedmodel"]._replace(load=interrupt)
+    monkeypatch.setitem(formats.FORMATS, "savedmodel", row)
     with pytest.raises(KeyboardInterrupt):
         converters.export(model, tmp_path / "model", "savedmodel")
     assert not list(tmp_path.iterdir())
@@ -130,11 +130,11 @@ def test_all_images_are_compared(count, model, tmp_path, monkeypatch):
     seen = []
 
     def load(path):
-        run = export_formats.load_saved_model(path)
+        run = formats.load_saved_model(path)
         return lambda images: seen.append(len(images)) or run(images)
 
-    row = export_formats.FORMATS["savedmodel"]._replace(load=load)
-    monkeypatch.setitem(export_formats.FORMATS, "savedmodel", row)
+    row = formats.FORMATS["savedmodel"]._replace(load=load)
+    monkeypatch.setitem(formats.FORMATS, "savedmodel", row)
     result = converters.export(model, tmp_path / "model", "savedmodel", images=made_up_images(32, 32, batch=count))
     assert result.images == count == sum(seen)
     assert seen[0] == 1 and max(seen) <= 32

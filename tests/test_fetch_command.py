@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import checkpoints
 import mobilenets
-from converters.cli_fetch import fetch_command
+from converters.commands.fetch import fetch_command
 from converters.fetching import source_of
 from tests.file_server import says, serving
 

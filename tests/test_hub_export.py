@@ -15,7 +15,7 @@ import converters
 import mobilenets
 from converters import ConversionError
 from converters.cli import main
-from converters.outputs import endpoint_function
+from converters.parity.outputs import endpoint_function
 from tests.oracle.recipes import made_up_images, made_up_variables
 from tests.oracle.run import variable_shapes
 

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 import converters
 import mobilenets
 from converters.cli import main
-from converters.cli_info import info_command
-from converters.network_plot import Box, blocks_of, plot_network
+from converters.commands.info import info_command
+from converters.reports.network_plot import Box, blocks_of, plot_network
 from mobilenets.graph import steps
 from tests.networks import CONSTRUCTORS
 from tests.oracle.recipes import made_up_variables

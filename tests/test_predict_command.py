@@ -9,13 +9,13 @@ from click.testing import CliRunner
 
 import converters
 from converters.cli import main
-from converters.cli_predict import predict_command
+from converters.commands.predict import predict_command
 from converters.conversion import conversion_of
-from converters.image_files import ImagePaths
-from converters.image_models import open_image_model
-from converters.images import load_images
+from converters.images.files import ImagePaths
+from converters.images.models import open_image_model
+from converters.images.photographs import load_images
+from converters.images.prediction import best, softmax
 from converters.manifest import save_model
-from converters.prediction import best, softmax
 from tests.embedding_job import write_images, write_model
 
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from converters import labels
-from converters.labels import class_numbers, labels_of, read_labels
+from converters.images import labels
+from converters.images.labels import class_numbers, labels_of, read_labels
 from tests.file_server import serving
 
 NAMES = ("background", *(f"thing {number}" for number in range(1000)))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import mobilenets
-from converters import image_pipeline
-from converters.image_pipeline import Broken, image_batches
-from converters.images import decode
+from converters.images import pipeline
+from converters.images.photographs import decode
+from converters.images.pipeline import Broken, image_batches
 from tests.embedding_job import write_images
 
 
@@ -29,7 +29,7 @@ def test_photographs(shared, size):
 @pytest.mark.parametrize("broken", [(), (0,), (6,), (2, 3, 4), (0, 1, 2, 3, 4, 5, 6)])
 @pytest.mark.parametrize("chunk", [3, 100])
 def test_broken_images_keep_their_place(tmp_path, monkeypatch, broken, chunk):
-    monkeypatch.setattr(image_pipeline, "CHUNK", chunk)
+    monkeypatch.setattr(pipeline, "CHUNK", chunk)
     paths = [str(path) for path in write_images(tmp_path, 7, broken)]
     entries, images = put_together(image_batches(paths, 32, batch_size=2))
     assert [entry.path if isinstance(entry, Broken) else entry for entry in entries] == paths
@@ -59,7 +59,7 @@ def test_no_images():
 
 def test_the_batches_are_drawn_as_they_are_wanted(tmp_path, monkeypatch):
     """A list of any length is not gone through before the first image is there."""
-    monkeypatch.setattr(image_pipeline, "CHUNK", 4)
+    monkeypatch.setattr(pipeline, "CHUNK", 4)
     (path,) = write_images(tmp_path, 1)
     drawn = []
 

@@ -13,9 +13,9 @@ import pytest
 
 import checkpoints
 import converters
-from converters.comparison import OutputRow, Report, WeightRow
-from converters.html_report import html_report, plot_of, write_html_report
-from converters.provenance import provenance_of
+from converters.parity.comparison import OutputRow, Report, WeightRow
+from converters.reports.html import html_report, plot_of, write_html_report
+from converters.reports.provenance import provenance_of
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
 

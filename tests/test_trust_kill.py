@@ -39,7 +39,7 @@ def test_a_killed_fetch(tmp_path, monkeypatch, inside, times, gone_on):
             assert not list(cache.rglob("*.part"))
             shutil.rmtree(cache)
 
-        command = ["converters.cli_fetch:fetch_command", server.url(), "--cache", str(cache)]
+        command = ["converters.commands.fetch:fetch_command", server.url(), "--cache", str(cache)]
         points = kill_at_random_points(command, check, times, inside=inside, loaded=LOADED)
     assert points > 1000
     assert len(set(resumed)) >= gone_on  # that many runs went on from different points of the body

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import click
 import lazy_loader
 
-from converters.console import as_json, working
+from converters.commands.console import as_json, working
 
 mobilenets = lazy_loader.load("mobilenets")
 
@@ -29,7 +29,7 @@ def info_command(model, plot, as_json):
         facts = shown = mobilenets.get_model_info(model).to_dict()
         if plot:
             _draw_published(facts["name"], plot)
-    from converters.tables import facts_table, text_of
+    from converters.reports.tables import facts_table, text_of
 
     click.echo(json.dumps(facts, indent=1) if as_json else text_of(facts_table(shown)))
 
@@ -38,7 +38,7 @@ def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
     """The facts of a file as JSON values, and as people read them."""
     with working("Loading TensorFlow and Keras") as say:
         from converters.manifest import open_keras_file
-        from converters.network_plot import check_plot, plot_network
+        from converters.reports.network_plot import check_plot, plot_network
         from mobilenets.measures import model_facts
 
         if plot:
@@ -72,7 +72,7 @@ def _published(path: str, model_name: str) -> "mobilenets.ModelInfo | None":
 
 def _draw_published(name: str, plot: pathlib.Path) -> None:
     with working("Loading TensorFlow and Keras") as say:
-        from converters.network_plot import check_plot, plot_network
+        from converters.reports.network_plot import check_plot, plot_network
 
         check_plot(plot)
         say(f"Drawing {plot}")

@@ -13,7 +13,7 @@ import numpy as np
 
 import mobilenets
 from converters.errors import ConversionError
-from converters.export_formats import Format, find_format
+from converters.exporting.formats import Format, find_format
 from converters.staging import check_output, staged
 
 # Largest difference of the outputs, relative to their largest absolute value. Measured on photographs: with made-up

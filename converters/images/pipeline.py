@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from converters.image_files import chunks
-from converters.images import decode
+from converters.images.files import chunks
+from converters.images.photographs import decode
 
 # Paths that one dataset is made for: making one costs as much as reading some ten images.
 CHUNK = 1024

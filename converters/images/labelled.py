@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from converters.image_files import ImagePaths
+from converters.images.files import ImagePaths
 
 IMAGENET = 1000
 

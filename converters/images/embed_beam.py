@@ -1,4 +1,4 @@
-"""The job of `converters.embedding` over many machines, on Apache Beam.
+"""The job of `converters.images.embedding` over many machines, on Apache Beam.
 
 Beam describes the job once and has it run by an engine that is there: Dataflow, Flink, Spark, or the process itself.
 It was chosen over Ray Data because its local engine runs in the process, without servers and ports, because its file
@@ -14,10 +14,10 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from converters.embedding import PART_SIZE, Embedder, rows
-from converters.embedding_files import parquet_schema
-from converters.image_files import chunks
-from converters.image_models import open_image_model
+from converters.images.embedding import PART_SIZE, Embedder, rows
+from converters.images.embedding_files import parquet_schema
+from converters.images.files import chunks
+from converters.images.models import open_image_model
 
 
 class EmbedImages(beam.DoFn):
@@ -26,7 +26,7 @@ class EmbedImages(beam.DoFn):
     The model is opened once in every worker, not sent to it.
 
     Args:
-        source: what `converters.image_models.open_image_model` takes; every worker must find it.
+        source: what `converters.images.models.open_image_model` takes; every worker must find it.
         image_size: height and width of the images; by default the model's.
         batch_size: how many images go through the network at once.
     """
@@ -58,11 +58,11 @@ def embed_with_beam(
 ) -> None:
     """Writes feature vectors to ``<output>-<n>-of-<all>.parquet`` and broken images to ``<output>-broken-...jsonl``.
 
-    The rows are those of `converters.embedding.embed` with the same sizes, in no particular order.
+    The rows are those of `converters.images.embedding.embed` with the same sizes, in no particular order.
 
     Args:
-        source: the model: a ``.keras`` file, or anything else `converters.image_models.open_image_model` takes.
-        images: paths; `converters.image_files.ImagePaths`, or a list. They are found by one worker and read by all, so
+        source: the model: a ``.keras`` file, or anything else `converters.images.models.open_image_model` takes.
+        images: paths; `converters.images.files.ImagePaths`, or a list. They are found by one worker and read by all, so
             folder and model lie where every worker can read them.
         output: the beginning of the files' names, on any file system that Beam writes to.
         image_size: height and width of the images; by default the model's.

@@ -7,9 +7,9 @@ import numpy as np
 
 import checkpoints
 from converters.averages import Chosen, Sorted, choose, sort_names
-from converters.comparison import Report, WeightRow, compare_weights
 from converters.manifest import fingerprints, read_manifest
 from converters.names import is_logits, is_trainable
+from converters.parity.comparison import Report, WeightRow, compare_weights
 
 Arrays = Mapping[str, np.ndarray]
 VALUES = {"always": "averaged", "never": "plain"}

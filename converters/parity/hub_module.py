@@ -12,7 +12,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from checkpoints.hub_module import image_size
 from converters.errors import ConversionError
-from converters.sessions import as_it_stands
+from converters.parity.sessions import as_it_stands
 from mobilenets.names import SCOPES
 
 Arrays = Mapping[str, np.ndarray]
@@ -171,7 +171,7 @@ def _moving(variables, value) -> Arrays:
 
 @contextmanager
 def _without_graph_optimizers() -> Iterator[None]:
-    """The functions of a module run op for op; see `converters.sessions.as_it_stands` for why."""
+    """The functions of a module run op for op; see `converters.parity.sessions.as_it_stands` for why."""
     before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:

@@ -12,9 +12,9 @@ from statistics import NormalDist
 import numpy as np
 
 import checkpoints
-from converters.image_models import ImageModel
-from converters.image_pipeline import Broken, image_batches
-from converters.labelled_images import Labelled
+from converters.images.labelled import Labelled
+from converters.images.models import ImageModel
+from converters.images.pipeline import Broken, image_batches
 
 FORMAT = "mobilenets evaluation 1"
 # Images between two entries in the journal.

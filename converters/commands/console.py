@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 from rich.console import Console
 
-from converters.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_tensorflow_quietly
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 

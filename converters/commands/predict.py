@@ -14,8 +14,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from converters.cli_fetch import download_bar
-from converters.console import as_json, working
+from converters.commands.console import as_json, working
+from converters.commands.fetch import download_bar
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=pathlib.Path)
 image_size = click.option(
@@ -50,9 +50,9 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, a
     """
     paths = _paths(images, lists)
     with _opened(model, image_size) as (loaded, say):
-        from converters.image_pipeline import Broken
-        from converters.labels import labels_of
-        from converters.prediction import predict
+        from converters.images.labels import labels_of
+        from converters.images.pipeline import Broken
+        from converters.images.prediction import predict
 
         say("Looking for the labels")
         names, note = labels_of(loaded.num_classes(), labels)
@@ -97,10 +97,10 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
     """
     with _opened(model, image_size) as (loaded, say):
         import checkpoints
-        from converters.evaluation import evaluate, journal_name
-        from converters.labelled_images import labelled_folder
-        from converters.labelled_images import labels_file as listed_images
-        from converters.labels import labels_of
+        from converters.images.evaluation import evaluate, journal_name
+        from converters.images.labelled import labelled_folder
+        from converters.images.labelled import labels_file as listed_images
+        from converters.images.labels import labels_of
 
         say("Looking for the images")
         if labels_file:
@@ -139,7 +139,7 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, a
     """
     paths = _paths(images, lists)
     with _opened(model, image_size, lambda: _check_output(output)) as (loaded, _):
-        from converters.embedding import embed
+        from converters.images.embedding import embed
     with _bar("Embedding", None) as advance:
         result = embed(loaded, paths, output, batch_size=batch_size, force=force, progress=advance)
     _name_broken(result.broken)
@@ -154,13 +154,13 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, a
         facts["broken"] = [entry._asdict() for entry in result.broken]
         click.echo(json.dumps(facts, indent=1))
     else:
-        from converters.tables import facts_table, text_of
+        from converters.reports.tables import facts_table, text_of
 
         click.echo(text_of(facts_table(facts)))
 
 
 def _paths(images: tuple[str, ...], lists: tuple[pathlib.Path, ...]):
-    from converters.image_files import ImagePaths
+    from converters.images.files import ImagePaths
 
     if not images and not lists:
         raise click.UsageError("Name an image, a folder or a glob, or give --list.")
@@ -168,7 +168,7 @@ def _paths(images: tuple[str, ...], lists: tuple[pathlib.Path, ...]):
 
 
 def _check_output(output: pathlib.Path) -> None:
-    from converters.embedding import check_output
+    from converters.images.embedding import check_output
 
     check_output(output)
 
@@ -178,7 +178,7 @@ def _opened(model: str, image_size: int | None, check: Callable[[], None] = lamb
     """The model, and what tells people the step in hand."""
 
     with working("Loading TensorFlow and Keras") as say:
-        from converters.image_models import open_image_model
+        from converters.images.models import open_image_model
 
         check()
         say(f"Opening {model}")
@@ -254,7 +254,7 @@ class _JsonAnswers:
 
 
 def _accuracy(loaded, result) -> dict:
-    from converters.evaluation import wilson_interval
+    from converters.images.evaluation import wilson_interval
 
     facts = {
         "model": loaded.name,
@@ -274,7 +274,7 @@ def _accuracy(loaded, result) -> dict:
 
 
 def _accuracy_text(facts: dict) -> str:
-    from converters.tables import facts_table, text_of
+    from converters.reports.tables import facts_table, text_of
 
     def line(what: str) -> str:
         found = facts[what]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jinja2
 
 import checkpoints
-from converters.comparison import OutputRow, Report
-from converters.tables import shape_text, verdict
+from converters.parity.comparison import OutputRow, Report
+from converters.reports.tables import shape_text, verdict
 
 TEMPLATE = pathlib.Path(__file__).with_name("report.html.jinja")
 
@@ -23,7 +23,7 @@ def html_report(report: Report, provenance: Mapping[str, Mapping[str, object]]) 
 
     Args:
         report: what `converters.verify` returned.
-        provenance: heading -> name -> value, as `converters.provenance.provenance_of` gives it.
+        provenance: heading -> name -> value, as `converters.reports.provenance.provenance_of` gives it.
     """
     return _template().render(
         report=report,

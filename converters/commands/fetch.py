@@ -10,7 +10,7 @@ import lazy_loader
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from converters.console import as_json
+from converters.commands.console import as_json
 
 checkpoints = lazy_loader.load("checkpoints")
 mobilenets = lazy_loader.load("mobilenets")

@@ -9,7 +9,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from converters.errors import ConversionError
-from converters.sessions import as_it_stands
+from converters.parity.sessions import as_it_stands
 from mobilenets.names import SCOPES
 
 # (pattern of an op's name, its endpoint). A prefix may stand before the network's scope; V1 and Inception V2 open

@@ -5,10 +5,10 @@ import numpy as np
 
 import mobilenets
 from converters.assignment import slim_variables
-from converters.comparison import OutputRow, compare_outputs
 from converters.fused_batch_norm import FusedBatchNormalization
-from converters.hub_module import HubModule
-from converters.outputs import endpoint_function
+from converters.parity.comparison import OutputRow, compare_outputs
+from converters.parity.hub_module import HubModule
+from converters.parity.outputs import endpoint_function
 
 REGULARIZATION_TOLERANCE = 1e-6
 

@@ -5,7 +5,7 @@ import pathlib
 
 import click
 
-from converters.console import as_json, working
+from converters.commands.console import as_json, working
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 
@@ -55,9 +55,9 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
         export_module(model, path, force, as_json)
         return
     with working("Loading TensorFlow and Keras") as say:
-        from converters.export_formats import find_format
-        from converters.exports import ExportMismatch, check_path, export
-        from converters.images import load_images
+        from converters.exporting.exports import ExportMismatch, check_path, export
+        from converters.exporting.formats import find_format
+        from converters.images.photographs import load_images
         from converters.manifest import open_keras_file
 
         check_path(path, find_format(format_name, quantize), force)
@@ -76,9 +76,9 @@ def export_module(model, path, force, as_json):
     """Writes a TF-Hub module and compares it with the model, in inference and in training mode."""
     with working("Loading TensorFlow and Keras") as say:
         import converters
-        from converters.hub_export import check_folder
+        from converters.exporting.hub import check_folder
         from converters.manifest import open_keras_file
-        from converters.tables import verdict
+        from converters.reports.tables import verdict
 
         check_folder(path, force)
         say(f"Opening {model}")

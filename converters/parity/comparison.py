@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters.tables import report_text
+from converters.reports.tables import report_text
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import filelock
 import numpy as np
 
 import checkpoints
-from converters.embedding_files import WRITERS, Part, metadata_of, read_part, write_part
-from converters.image_files import chunks
-from converters.image_models import ImageModel
-from converters.image_pipeline import Broken, image_batches
+from converters.images.embedding_files import WRITERS, Part, metadata_of, read_part, write_part
+from converters.images.files import chunks
+from converters.images.models import ImageModel
+from converters.images.pipeline import Broken, image_batches
 
 FORMAT = "mobilenets embedding 1"
 PART_SIZE = 1024
@@ -86,7 +86,7 @@ def embed(
 
     Args:
         model: a model that pools its features, a classification model too.
-        images: paths, gone through twice: `converters.image_files.ImagePaths`, or any sequence.
+        images: paths, gone through twice: `converters.images.files.ImagePaths`, or any sequence.
         output: the ``.parquet`` file (columns ``path`` and ``features``; needs pyarrow), or the ``.npz`` file (arrays
             ``paths`` and ``features``).
         part_size: images in a part.

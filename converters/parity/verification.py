@@ -9,14 +9,14 @@ import numpy as np
 
 import checkpoints
 from converters.assignment import slim_variables
-from converters.comparison import Report, compare_outputs
 from converters.errors import ConversionError
-from converters.frozen_graph import FrozenGraph
-from converters.hub_module import is_hub_module, open_hub_module
-from converters.hub_verification import compare_with_module
 from converters.manifest import open_keras_file
-from converters.outputs import endpoint_function
-from converters.weight_verification import verify_manifest, verify_variables
+from converters.parity.comparison import Report, compare_outputs
+from converters.parity.frozen_graph import FrozenGraph
+from converters.parity.hub import compare_with_module
+from converters.parity.hub_module import is_hub_module, open_hub_module
+from converters.parity.outputs import endpoint_function
+from converters.parity.weights import verify_manifest, verify_variables
 from mobilenets.arguments import check_momentum
 
 # Relative to the largest absolute value of an endpoint. Stock Keras layers and slim differ by rounding alone: by up to

@@ -11,7 +11,7 @@ from mobilenets import ModelInfo
 
 
 def report_text(report) -> str:
-    """A `converters.comparison.Report` as text: verdict first, then a row per endpoint (or per differing variable)."""
+    """A report of `converters.parity` as text: verdict first, then a row per endpoint (or per differing variable)."""
     rows = report.rows if report.comparison == "outputs" else [row for row in report.rows if not row.passed]
     parts = [verdict(report), *report.notes]
     if rows:

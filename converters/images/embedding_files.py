@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from converters.image_pipeline import Broken
+from converters.images.pipeline import Broken
 
 METADATA = "mobilenets"
 

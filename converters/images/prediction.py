@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from converters.image_models import ImageModel
-from converters.image_pipeline import Broken, image_batches
+from converters.images.models import ImageModel
+from converters.images.pipeline import Broken, image_batches
 
 
 class Guess(NamedTuple):

@@ -10,7 +10,7 @@ from keras import layers
 
 import checkpoints
 from converters.errors import ConversionError
-from converters.tables import shape_text
+from converters.reports.tables import shape_text
 from mobilenets.graph import Step, steps
 from mobilenets.names import slim_name
 

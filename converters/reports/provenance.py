@@ -12,8 +12,8 @@ import numpy as np
 import checkpoints
 from converters.assignment import slim_variables
 from converters.errors import ConversionError
-from converters.hub_module import is_hub_module
 from converters.manifest import differing_variables, manifest_path, read_manifest
+from converters.parity.hub_module import is_hub_module
 
 PACKAGES = ("mobilenets", "keras", "tensorflow", "numpy")
 
