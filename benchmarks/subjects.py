@@ -85,10 +85,10 @@ class Subject:
         return np.random.default_rng(IMAGE_SEED).uniform(size=(batch, size, size, 3)).astype(np.float32)
 
 
-def new_model(work: Work) -> keras.Model:
+def new_model(work: Work, **options) -> keras.Model:
     """Ours, as `mobilenets.build` makes the published ones: images in [0, 1], logits."""
     size = work.image_size
-    return CONSTRUCTORS[work.family](work.depth_multiplier, (size, size, 3), num_classes=CLASSES)
+    return CONSTRUCTORS[work.family](work.depth_multiplier, (size, size, 3), num_classes=CLASSES, **options)
 
 
 def new_application(work: Work) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes on the processor."""
+"""Where the time of a training step goes on the processor, and what of it can be saved."""
 
 import logging
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks.results import Result, Row
+from benchmarks.savings import SAVINGS
 from benchmarks.steps import compiled, fit, stages, training_batch
 from benchmarks.subjects import V2_LARGE, V2_SMALL, Work, new_application, new_model
 from benchmarks.timing import Schedule, Timing, interleaved
@@ -23,35 +24,42 @@ class Run(NamedTuple):
     fit_steps: int
     schedule: Schedule
     batch: int = 32
+    savings: Schedule | None = None  # of what can be saved; not measured without it
 
     def __str__(self) -> str:
         return f"{self.work}, batch {self.batch}{', XLA' if self.xla else ''}"
 
 
 FULL = (
-    Run(V2_SMALL, False, 20, Schedule(8, 0.3, 2, 1)),
+    Run(V2_SMALL, False, 20, Schedule(8, 0.3, 2, 1), savings=Schedule(5, 0, 1, 0)),
     # A step takes ten times as long with XLA, and minutes at 224 pixels.
     Run(V2_SMALL, True, 3, Schedule(3, 0, 1, 0)),
-    Run(V2_LARGE, False, 5, Schedule(8, 0.3, 2, 1)),
+    Run(V2_LARGE, False, 3, Schedule(8, 0.3, 2, 1), savings=Schedule(5, 0, 1, 0)),
 )
 QUICK = (Run(V2_SMALL, False, 5, Schedule(2, 0, 1, 0), batch=8),)
 
 METHOD = (
     "Median time of a step of SGD with momentum, float32, with weight decay. The stages are timed in "
     "TensorFlow functions of their own, each with those before it, and subtracted; `fit` runs an epoch on one batch "
-    "that is in memory, so its share beyond the whole step is Keras's trainer with its metrics and callbacks."
+    "that is in memory, so its share beyond the whole step is Keras's trainer with its metrics and callbacks. What can "
+    "be saved is timed as steps of `fit` too, each change by itself."
 )
 
 
 def measure(quick: bool) -> Result:
     """V2 0.35 at 96, with XLA too, and 1.0 at 224; or the first alone."""
-    rows, parts = [], []
+    rows, parts, saved = [], [], []
     for run in QUICK if quick else FULL:
         log.info("training: %s", run)
         timings = measure_run(run)
-        rows += [{"work": str(run), "what": what} | timing.milliseconds() for what, timing in timings.items()]
         parts.append({"work": str(run)} | shares(timings))
-    return Result("training", METHOD, {"Where the time goes": parts, "All that was timed": rows}, rows)
+        if run.savings:
+            changed = measure_savings(run)
+            saved += gains(str(run), changed)
+            timings |= {f"fit, {what}": timing for what, timing in changed.items()}
+        rows += [{"work": str(run), "what": what} | timing.milliseconds() for what, timing in timings.items()]
+    tables = {"Where the time goes": parts, "What can be saved": saved, "All that was timed": rows}
+    return Result("training", METHOD, {title: table for title, table in tables.items() if table}, rows)
 
 
 def measure_run(run: Run) -> dict[str, Timing]:
@@ -64,6 +72,23 @@ def measure_run(run: Run) -> dict[str, Timing]:
     calls["keras.applications: fit"] = fit(peer, 2 * images - 1, labels, run.fit_steps)
     timings = interleaved(calls, run.schedule)
     return {name: timing.per(run.fit_steps if name.endswith("fit") else 1) for name, timing in timings.items()}
+
+
+def measure_savings(run: Run) -> dict[str, Timing]:
+    """Seconds per step of `fit` for the model as it comes, and with each change."""
+    keras.backend.clear_session()
+    images, labels = map(tf.constant, training_batch(run.batch, run.work.image_size))
+    calls = {name: fit(compiled(make(run.work)), images, labels, run.fit_steps) for name, make in SAVINGS.items()}
+    return {name: timing.per(run.fit_steps) for name, timing in interleaved(calls, run.savings).items()}
+
+
+def gains(work: str, timings: Mapping[str, Timing]) -> list[Row]:
+    """A row per change: its time, and how many times as fast it is as the first."""
+    first, *_ = timings.values()
+    return [
+        {"work": work, "change": name, "fit ms": 1e3 * timing.median, "speed": first.median / timing.median}
+        for name, timing in timings.items()
+    ]
 
 
 def shares(timings: Mapping[str, Timing]) -> Row:

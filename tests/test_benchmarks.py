@@ -3,10 +3,11 @@
 import json
 import sys
 
+import keras
 import numpy as np
 import pytest
 
-from benchmarks import conversion, latency, machine, processes, results, timing, training
+from benchmarks import conversion, latency, machine, processes, results, savings, timing, training
 from benchmarks.__main__ import SECTIONS
 from benchmarks.peers import CONTENDERS, OURS
 from benchmarks.subjects import Subject, Work
@@ -222,6 +223,35 @@ def test_shares_of_a_training_step_add_up():
         "fit ms": 4000.0,
         "percent": "25 / 50 / 12 / 12",
     }
+
+
+def test_gains_are_ratios_to_the_first():
+    medians = {"none": 0.3, "less work": 0.1, "more work": 0.6}
+    rows = training.gains("a network", {name: timing.summarise([seconds]) for name, seconds in medians.items()})
+    assert [(row["change"], row["speed"]) for row in rows] == [
+        ("none", 1.0),
+        ("less work", pytest.approx(3.0)),
+        ("more work", pytest.approx(0.5)),
+    ]
+
+
+def test_savings_do_what_they_are_called():
+    work = Work("mobilenet_v1", 0.25, 32)
+    models = {name: make(work) for name, make in savings.SAVINGS.items()}
+    plain = models.pop("none")
+    assert plain.losses and not models["no weight decay"].losses
+    trained = {name: [weight.path for weight in model.trainable_weights] for name, model in models.items()}
+    assert (
+        trained["no weight decay"] == trained["mixed bfloat16"] == [weight.path for weight in plain.trainable_weights]
+    )
+    frozen = trained["batch norms frozen"]
+    assert frozen and not [path for path in frozen if "gamma" in path or "beta" in path]
+    assert [path.rsplit("/", 1)[-1] for path in trained["all but the classification layer frozen"]] == [
+        "kernel",
+        "bias",
+    ]
+    assert models["mixed bfloat16"].get_layer(index=2).compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_conversion_is_judged_by_the_bare_import():
