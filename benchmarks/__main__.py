@@ -50,8 +50,14 @@ def run_section(section: str, quick: bool) -> None:
         plot.draw(result.measurements, folder_of(quick) / "latency.png")
     click.echo(f"\n## {section}\n\n{result.to_markdown()}")
     if not quick:
-        page = HERE / "README.md"
-        page.write_text(results.with_section(page.read_text(), section, result.to_markdown()))
+        put(HERE / "README.md", section, result.to_markdown())
+        if result.headline:
+            put(HERE.parent / "README.md", "benchmarks", result.headline)
+
+
+def put(page: pathlib.Path, section: str, text: str) -> None:
+    """Writes the text between the section's markers in a page."""
+    page.write_text(results.with_section(page.read_text(), section, text))
 
 
 def folder_of(quick: bool) -> pathlib.Path:

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import pathlib
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 
 from benchmarks.machine import cores
 from benchmarks.peers import APPLICATION, CONTENDERS, OURS, Contender
-from benchmarks.results import Result, Row, Target, pivot
+from benchmarks.results import Result, Row, Target, markdown_table, pivot
 from benchmarks.subjects import INCEPTION, V1, V2_LARGE, V2_SMALL, Subject
 from benchmarks.timing import Schedule, interleaved
 
@@ -54,7 +55,9 @@ def measure(quick: bool) -> Result:
                 log.info("latency: %s, batch %d", work, batch)
                 rows += measure_batch(subject, batch, schedule, contenders)
     method = METHOD.format(cores=cores())
-    return Result("latency", method, tables(rows), rows, () if quick else targets(rows), left_out)
+    if quick:
+        return Result("latency", method, tables(rows), rows, left_out=left_out)
+    return Result("latency", method, tables(rows), rows, targets(rows), left_out, headline=headline(rows))
 
 
 def measure_batch(subject: Subject, batch: int, schedule: Schedule, contenders: Sequence[Contender]) -> list[Row]:
@@ -100,6 +103,15 @@ def tables(rows: Sequence[Row]) -> dict[str, list[Row]]:
         )
         for batch in batches
     }
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """The one table for who only wants to know what to use: V2 1.0 at 224, the fastest for a batch of 32 first."""
+    columns = {batch: f"ms per image, {batch} at a time" for batch in BATCHES}
+    chosen = [row | {"column": columns[row["batch"]]} for row in rows if row["work"] == str(V2_LARGE)]
+    table = pivot(chosen, "contender", "column", "median ms per image")
+    table.sort(key=lambda row: math.inf if row[columns[32]] is None else row[columns[32]])
+    return f"{V2_LARGE}, {cores()} cores, from NumPy array to NumPy array:\n\n{markdown_table(table)}"
 
 
 FUSED = f"{OURS}: fused, tf.function"

@@ -45,6 +45,7 @@ class Result:
         targets: what was wanted, and whether it was reached.
         left_out: contender -> why.
         machine: as `machine.describe` gives it.
+        headline: Markdown for the project's own README; nothing of it goes there without one.
     """
 
     section: str
@@ -54,9 +55,11 @@ class Result:
     targets: Sequence[Target] = ()
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     machine: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    headline: str = ""
 
     def to_json(self) -> str:
         values = dataclasses.asdict(self)
+        del values["headline"]  # its figures are among the measurements
         values["targets"] = [dataclasses.asdict(target) | {"met": target.met} for target in self.targets]
         return json.dumps(values, indent=1) + "\n"
 

@@ -140,6 +140,7 @@ def test_the_page_has_a_place_for_every_section():
     page = (HERE / "README.md").read_text()
     for section in SECTIONS:
         assert f"<!-- begin {section} -->" in page and f"<!-- end {section} -->" in page
+    assert results.with_section((HERE.parent / "README.md").read_text(), "benchmarks", "table")
 
 
 def test_the_machine_is_described():
@@ -252,6 +253,17 @@ def test_savings_do_what_they_are_called():
     ]
     assert models["mixed bfloat16"].get_layer(index=2).compute_dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_the_headline_begins_with_the_fastest_for_many_images():
+    medians = {("slow", 1): 2.0, ("slow", 32): 4.0, ("one by one", 1): 1.0, ("fast", 1): 3.0, ("fast", 32): 1.5}
+    rows = [
+        {"work": str(latency.V2_LARGE), "batch": batch, "contender": name, "median ms per image": value}
+        for (name, batch), value in medians.items()
+    ]
+    text = latency.headline([*rows, rows[0] | {"work": "another", "contender": "elsewhere"}])
+    assert [line.split(" | ")[0] for line in text.splitlines()[4:]] == ["| fast", "| slow", "| one by one"]
+    assert "| fast | 3.00 | 1.50 |" in text
 
 
 def test_conversion_is_judged_by_the_bare_import():
