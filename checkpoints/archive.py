@@ -28,6 +28,12 @@ def is_archive(path: Path) -> bool:
     return head.startswith(_GZIP_MAGIC) or head[257:262] == b"ustar" or path.suffix == ".tar"
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether the file begins as gzip does, which keeps a CRC-32 of all that it holds."""
+    with open(path, "rb") as stream:
+        return stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack those members of an archive that can hold variables.
 
@@ -44,9 +50,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     try:
         with open(archive, "rb") as raw:
-            is_gzip = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-            raw.seek(0)
-            stream = _Bounded(gzip.GzipFile(fileobj=raw) if is_gzip else raw, archive)
+            stream = _Bounded(gzip.GzipFile(fileobj=raw) if is_gzip(archive) else raw, archive)
             # Mode "r|" reads strictly forward.
             with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as members:
                 for member in _checked(members, archive):

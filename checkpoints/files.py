@@ -18,6 +18,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     The temporary path lies in the same folder, so that the move is one step, and ends like `path`, because
     writers such as Keras judge by the suffix. After any exception, an interrupt from the keyboard included,
     the temporary file is gone and `path` is as it was.
+    A process that is killed leaves it, hidden as ``.<8 hexadecimal digits>-<name>``; nothing ever reads it.
 
     Args:
         path: The final path of a file, or of a folder that does not exist yet.

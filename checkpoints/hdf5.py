@@ -17,6 +17,7 @@ from checkpoints.checksum import masked_crc32c
 from checkpoints.errors import CheckpointError
 from checkpoints.files import replacing
 from checkpoints.storable import NUMBERS, storable
+from checkpoints.trial import try_out
 from checkpoints.variable_file import Spec, VariableFile, reason
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -42,19 +43,34 @@ def open_hdf5(path: Path) -> VariableFile:
         CheckpointError: The file is damaged, refers to something outside of it, claims more data than it can
             hold, or is a Keras ``.weights.h5``, which holds no names of variables.
     """
+    try_out(path)
+    return _open(path)
+
+
+def read_through(path: str) -> None:
+    """Do with a file all that is ever done when it is read: the trial, in a process that may crash of it."""
+    with _open(Path(path)) as variables:
+        for name in variables:
+            with contextlib.suppress(CheckpointError):
+                variables[name]
+
+
+def _open(path: Path) -> VariableFile:
     with contextlib.ExitStack() as resources:
         try:
             file = resources.enter_context(h5py.File(path, "r"))
             datasets = dict(_datasets(file, path))
             specs = {name: Spec(data.shape, data.dtype.newbyteorder("=")) for name, data in datasets.items()}
-            _check_marks(file, datasets, path)
+            checked = _has_right_marks(file, datasets, path)
             for name, spec in specs.items():
                 _check_storage(datasets[name], spec, name, path)
         except CheckpointError:
             raise
         except Exception as error:  # a damaged file makes h5py raise nearly any type
             raise CheckpointError(f"{path} is damaged: {reason(error)}.") from error
-        return VariableFile(path, "hdf5", [path], specs, lambda name: _values(datasets[name]), resources.pop_all())
+        return VariableFile(
+            path, "hdf5", [path], specs, lambda name: _values(datasets[name]), resources.pop_all(), checked=checked
+        )
 
 
 def _values(data: h5py.Dataset) -> np.ndarray:
@@ -129,19 +145,24 @@ def _contents(datasets: Mapping[str, h5py.Dataset]) -> np.uint32:
     return np.uint32(google_crc32c.value("".join(lines).encode()))
 
 
-def _check_marks(file: h5py.File, datasets: Mapping[str, h5py.Dataset], path: Path) -> None:
+def _has_right_marks(file: h5py.File, datasets: Mapping[str, h5py.Dataset], path: Path) -> bool:
+    """Whether the file bears the marks of `save_hdf5`; wrong ones are an error.
+
+    HDF5's own checksum (the filter fletcher32) is not counted: it covers bytes, but not how they are to be read.
+    """
     if any(re.search(r"(^|/)vars/\d+$", name) for name in datasets):
         raise CheckpointError(
             f"{path} is a Keras .weights.h5, which numbers its weights by layer type and holds no names of variables."
         )
     if file.attrs.get("format") != FORMAT:
-        return  # a file from elsewhere
+        return False  # a file from elsewhere
     if file.attrs["version"] != VERSION:
         raise CheckpointError(
             f"{path} is in version {file.attrs['version']} of its format, but only {VERSION} is known."
         )
     if file.attrs["contents"] != _contents(datasets):
         raise CheckpointError(f"{path} is damaged: the checksum of its list of variables does not match.")
+    return True
 
 
 def _check_storage(data: h5py.Dataset, spec: Spec, name: str, path: Path) -> None:

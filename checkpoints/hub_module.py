@@ -46,7 +46,13 @@ def open_hub_module(path: Path) -> VariableFile:
         raise CheckpointError(f"{path} is damaged: its checkpoint does not hold {', '.join(sorted(missing))}.")
     specs = {name: Spec(variables.shapes[key], variables.dtypes[key]) for name, key in keys.items()}
     by_name = VariableFile(
-        path, variables.format, variables.files, specs, lambda name: variables[keys[name]], variables.resources
+        path,
+        variables.format,
+        variables.files,
+        specs,
+        lambda name: variables[keys[name]],
+        variables.resources,
+        checked=variables.checked,
     )
     by_name.image_size = variables.image_size
     return by_name

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checkpoints.archive import is_archive, unpack
+from checkpoints.archive import is_archive, is_gzip, unpack
 from checkpoints.errors import CheckpointError, CheckpointNotFound
 from checkpoints.frozen_graph import open_frozen_graph
 from checkpoints.hdf5 import is_hdf5, open_hdf5
@@ -93,6 +93,7 @@ def _open_archive(path: Path) -> VariableFile:
             # The folder means nothing to the reader of the message.
             raise CheckpointError(str(error).replace(str(folder), str(path))) from error
         variables.files = [path]
+        variables.checked |= is_gzip(path)
         variables.resources.callback(resources.pop_all().close)
         return variables
 

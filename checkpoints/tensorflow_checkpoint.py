@@ -162,7 +162,13 @@ def _open(prefix: Path, format: str, files: list[Path], specs: dict[str, Spec]) 
             raise CheckpointError(f"{prefix} cannot be read: {reason(error)}.") from error
         # A scalar comes as a numpy scalar.
         return VariableFile(
-            prefix, format, files, specs, lambda name: np.asarray(reader.get_tensor(name)), resources.pop_all()
+            prefix,
+            format,
+            files,
+            specs,
+            lambda name: np.asarray(reader.get_tensor(name)),
+            resources.pop_all(),
+            checked=True,
         )
 
 

@@ -42,6 +42,10 @@ class VariableFile(Mapping[str, np.ndarray]):
         format: "tensorflow checkpoint v2", "tensorflow checkpoint v1", "frozen graph", "hdf5",
             "hub module (TF1 format)" or "hub module (TF2 SavedModel)".
         files: The files that make up the source: the archive, the index and all shards, or the one file.
+        checked: Whether checksums in the source cover every name and value, so that damage is an error. TensorFlow
+            checkpoints (V1 format block by block, so that a whole block of another file with the same layout goes
+            unseen), HDF5 that this package wrote, and all that is in a gzip archive have them; frozen graphs and
+            HDF5 from elsewhere do not.
         shapes: Shape of every variable.
         dtypes: dtype of every variable.
         image_size: Height and width of the images that a hub module takes, None for any; None elsewhere.
@@ -56,10 +60,13 @@ class VariableFile(Mapping[str, np.ndarray]):
         specs: Mapping[str, Spec],
         read: Callable[[str], np.ndarray],
         resources: contextlib.ExitStack,
+        *,
+        checked: bool,
     ):
         self.path = path
         self.format = format
         self.files = files
+        self.checked = checked
         self.shapes: dict[str, tuple[int, ...]] = {name: specs[name].shape for name in sorted(specs)}
         self.dtypes: dict[str, np.dtype] = {name: specs[name].dtype for name in sorted(specs)}
         self.image_size: tuple[int | None, int | None] | None = None

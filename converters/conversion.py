@@ -150,6 +150,7 @@ def conversion_of(
     notes = [
         *_head_notes(network, head, arguments, unused, given.label),
         *_finiteness_notes(slim_variables(model), strict, given.label),
+        *_checksum_notes(given),
     ]
     return Conversion(
         model=model,
@@ -176,6 +177,7 @@ class _Given(NamedTuple):
     files: tuple[pathlib.Path, ...]
     variables: Mapping[str, np.ndarray]
     image_size: tuple[int | None, int | None] | None = None
+    checked: bool = True
 
 
 @contextlib.contextmanager
@@ -184,7 +186,8 @@ def _opened(source) -> Iterator[_Given]:
         yield _Given("The mapping", "mapping", (), source)
         return
     with checkpoints.open_variables(source) as variables:
-        yield _Given(str(source), variables.format, tuple(variables.files), variables, variables.image_size)
+        files = tuple(variables.files)
+        yield _Given(str(source), variables.format, files, variables, variables.image_size, variables.checked)
 
 
 def _without(shapes: Mapping[str, tuple], names: Set[str]) -> dict[str, tuple]:
@@ -258,6 +261,17 @@ def _finiteness_notes(variables: Mapping[str, np.ndarray], strict: bool, source:
     if strict:
         raise ConversionError(note)
     return [note]
+
+
+def _checksum_notes(given: _Given) -> list[str]:
+    """A file whose format has no checksums is as good as its sha256, which only its origin can confirm."""
+    if given.checked:
+        return []
+    sums = ", ".join(checkpoints.sha256(path) for path in given.files)
+    return [
+        f"{given.label} ({given.format}) has no checksums, so that a damaged value in it goes unseen; its sha256 is "
+        f"{sums}, to compare with that of where it comes from."
+    ]
 
 
 def _set_aside(found: Sorted, sources: Mapping[str, str], unused: Set[str]) -> dict[str, int]:

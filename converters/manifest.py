@@ -7,7 +7,7 @@ load without complaint. The manifest pins every slim variable by its checksum, s
 import importlib.metadata
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ import checkpoints
 from converters.assignment import describe, slim_variables
 from converters.conversion import Conversion
 from converters.errors import ConversionError
-from converters.staging import check_output
+from converters.staging import check_model_path
 
 FORMAT = "mobilenets manifest"
 FORMAT_VERSION = 1
@@ -61,7 +61,12 @@ def manifest_of(conversion: Conversion) -> dict:
     }
 
 
-def save_model(conversion: Conversion, path: str | pathlib.Path, force: bool = False) -> dict:
+def save_model(
+    conversion: Conversion,
+    path: str | pathlib.Path,
+    force: bool = False,
+    check: Callable[[pathlib.Path], None] = lambda file: None,
+) -> dict:
     """Writes the model and its manifest, whole or not at all.
 
     The manifest is moved into place first: a ``.keras`` file is never there without the manifest that it came with.
@@ -70,6 +75,7 @@ def save_model(conversion: Conversion, path: str | pathlib.Path, force: bool = F
         conversion: what `converters.conversion_of` returned.
         path: the ``.keras`` file.
         force: whether an existing file is replaced.
+        check: called with the written model before it and its manifest get their names; where it raises, they do not.
 
     Returns:
         The manifest.
@@ -83,16 +89,10 @@ def save_model(conversion: Conversion, path: str | pathlib.Path, force: bool = F
     manifest = manifest_of(conversion)
     with checkpoints.replacing(path) as model_file:
         conversion.model.save(model_file)
+        check(model_file)
         with checkpoints.replacing(manifest_path(path)) as manifest_file:
             pathlib.Path(manifest_file).write_text(json.dumps(manifest, indent=1) + "\n")
     return manifest
-
-
-def check_model_path(path: pathlib.Path, force: bool) -> None:
-    """Refuses an output that cannot be or must not be written, before any work is done."""
-    if path.suffix != ".keras":
-        raise ConversionError(f"The output {path} must end in .keras.")
-    check_output(path, force)
 
 
 def read_manifest(path: str | pathlib.Path) -> dict:

@@ -17,6 +17,13 @@ def check_output(path: Path, force: bool) -> None:
         raise ConversionError(f"The output {path} exists; say --force (force=True) to replace it.")
 
 
+def check_model_path(path: Path, force: bool) -> None:
+    """As `check_output`, for a model: its name has to end in ``.keras``."""
+    if path.suffix != ".keras":
+        raise ConversionError(f"The output {path} must end in .keras.")
+    check_output(path, force)
+
+
 @contextlib.contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A path of the same name in a folder of its own; what is there in the end is moved to beside ``path``.

@@ -62,6 +62,12 @@ def test_light_commands_import_neither_tensorflow_nor_keras(arguments):
     assert result.stdout
 
 
+def test_help_names_every_command_in_a_whole_sentence():
+    lines = invoke("--help").stdout.partition("Commands:")[2].strip().splitlines()
+    assert [line.split()[0] for line in lines] == sorted(main.commands)
+    assert all(line.endswith(".") and not line.endswith("..") for line in lines)
+
+
 def test_list_names_every_model():
     table = invoke("list").stdout
     assert all(name in table for name in mobilenets.list_models())
@@ -76,7 +82,10 @@ def test_info_tells_what_is_known(name):
     facts = json.loads(invoke("info", name, "--json").stdout)
     assert facts["checkpoint_url"] == info.checkpoint_url
     assert facts["num_features"] == info.num_features
-    assert str(info.top1) in invoke("info", info.hub_handle + "/classification/3").stdout
+    shown = invoke("info", info.hub_handle + "/classification/3").stdout
+    assert f"top-1 {info.top1} %, top-5 {info.top5} %" in shown and info.checkpoint_url in shown
+    assert f"{info.macs:,}" in shown and f"{info.parameters:,}" in shown and "None" not in shown
+    assert ("million" in shown) == (info.published_macs_millions is not None)
 
 
 def test_convert_writes_model_and_manifest(checkpoint, tmp_path, variables):
@@ -123,6 +132,8 @@ def test_existing_output_is_kept_without_force(checkpoint, tmp_path):
         (["verify", "{folder}/none.keras", "{checkpoint}"], "none.keras does not exist"),
         (["verify", "{folder}/model.h5", "{checkpoint}"], "model.h5 does not exist"),
         (["verify", "{checkpoint}", "{checkpoint}", "--report", "{folder}/r.html"], "for a .keras file"),
+        (["verify", "{folder}/none.keras", "mobilenet_v1_025_127"], "none.keras does not exist"),
+        (["convert", "mobilenet_v1_025_127", "-o", "{folder}/o.keras"], "closest are mobilenet_v1_025_"),
         (["info", "mobilenet_v9"], "mobilenet_v9"),
     ],
 )

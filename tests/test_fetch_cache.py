@@ -18,7 +18,7 @@ import pytest
 import checkpoints
 import mobilenets
 from checkpoints import published
-from tests.file_server import PATIENCE, pauses, serving
+from tests.file_server import PATIENCE, pauses
 
 BODY = gzip.compress(random.Random(1).randbytes(300_000), mtime=0)
 OTHER = gzip.compress(random.Random(2).randbytes(300_000), mtime=0)
@@ -29,13 +29,6 @@ logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(name)s: %(
 say = lambda done, total: print("done", done, flush=True)
 print("path", checkpoints.fetch(sys.argv[1], cache=sys.argv[2], progress=say), flush=True)
 """
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving(BODY) as files:
-        yield files
 
 
 @pytest.fixture

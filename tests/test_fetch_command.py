@@ -10,32 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 import checkpoints
+import converters
 import mobilenets
 from converters.commands.fetch import fetch_command
 from converters.fetching import source_of
-from tests.file_server import says, serving
+from tests.file_server import says
 
 BODY = gzip.compress(random.Random(1).randbytes(1000), mtime=0)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving(BODY) as files:
-        yield files
-
-
-@pytest.fixture
-def published(monkeypatch, tmp_path, server):
-    """The published archives, on the test's server; paths that were asked for."""
-    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
-    fetch = checkpoints.fetch
-
-    def fetch_from_server(url, **choices):
-        return fetch(server.url(url.partition("://")[2]), **choices)
-
-    monkeypatch.setattr(checkpoints, "fetch", fetch_from_server)
-    return server
 
 
 def invoke(*arguments):
@@ -130,7 +111,14 @@ def test_what_exists_goes_before_a_published_name(published, tmp_path, monkeypat
     assert not published.requests
 
 
-@pytest.mark.parametrize("said", ["net.ckpt", "mobilenet_v2_035_95", "", "a/b"])
+@pytest.mark.parametrize("said", ["mobilenet_v2_035_95", "mobilenetv2_035_96", "https://tfhub.dev/google/x/1"])
+def test_a_name_that_is_all_but_published(published, said):
+    with pytest.raises(converters.ConversionError, match=f"{said} does not exist. No .* the closest are mobilenet_v"):
+        source_of(said)
+    assert not published.requests
+
+
+@pytest.mark.parametrize("said", ["net.ckpt", "mobilenet_v2_0.35_96.ckpt", "a/mobilenet_v2_035_95", "", "a/b"])
 def test_anything_else_is_left_as_it_is(published, said):
     assert source_of(said) is said
     assert not published.requests

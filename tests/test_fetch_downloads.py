@@ -31,13 +31,6 @@ BODY = gzip.compress(random.Random(1).randbytes(5 * PIECE), mtime=0)
 OTHER = gzip.compress(random.Random(2).randbytes(5 * PIECE), mtime=0)
 
 
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving(BODY) as files:
-        yield files
-
-
 @pytest.fixture(autouse=True)
 def waits(monkeypatch):
     """The seconds that a download would have waited between its tries."""

@@ -65,6 +65,18 @@ def test_every_output_agrees_in_inference_and_in_training(module):
     assert names[-1] == "regularization loss"
 
 
+def test_version_1_has_no_momentum_to_give(tmp_path):
+    variables = made_up_variables(variable_shapes("mobilenet_v1", 0.25))
+    write_tf1_module(tmp_path / "1", "mobilenet_v1", variables, 0.25, 64, batch_norm_hparams=False)
+    report = converters.verify(converters.convert(variables, input_shape=(64, 64, 3)), tmp_path / "1")
+    assert report.passed and any("takes no momentum" in note for note in report.notes)
+    titles = {row.name.partition(": ")[0] for row in report.rows if ": " in row.name}
+    assert titles == {"training"} and report.rows[-1].name == "regularization loss"
+    name = "MobilenetV1/Conv2d_13_pointwise/weights"
+    other = converters.convert(variables | {name: variables[name] * 1.01}, input_shape=(64, 64, 3))
+    assert not converters.verify(other, tmp_path / "1").passed
+
+
 def test_verification_leaves_model_and_module_as_they_were(module):
     folder, _, _, size, variables, _ = module
     model = converters.convert(variables, input_shape=(size, size, 3))

@@ -149,6 +149,11 @@ def test_plot_is_in_order_and_within_its_frame(relative, tolerance):
         assert (point.y < plot.tolerance.at) == (not point.row.passed)
 
 
+def test_no_line_ends_within_a_number():
+    text = html_report(outputs(1e-7, 3e-6, 0.0), {})
+    assert '<span class="whole">1e-05</span>' in text and '<span class="whole">3e-06</span>' in text
+
+
 def test_plot_is_logarithmic():
     plot = plot_of(outputs(1e-8, 1e-7, 1e-6).rows, 1e-5)
     first, second, third = (point.y for point in plot.points)

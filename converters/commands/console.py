@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 from rich.console import Console
 
-from converters.commands.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_tensorflow_quietly, lasting_stderr
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -17,6 +17,12 @@ class UnusableInput(click.ClickException):
     """One sentence on standard error and exit status 2."""
 
     exit_code = 2
+
+
+class Mismatch(click.ClickException):
+    """One sentence on standard error and exit status 1: what was made is not what it should be."""
+
+    exit_code = 1
 
 
 @contextlib.contextmanager
@@ -39,8 +45,12 @@ class Program(click.Group):
 @contextlib.contextmanager
 def working(first: str):
     """A spinner on standard error that tells the step in hand; silent where nobody watches."""
-    console = Console(stderr=True)
-    with console.status(first) as status, warnings.catch_warnings(), _without_garbage_collection():
+    with (
+        lasting_stderr() as stderr,
+        Console(file=stderr).status(first) as status,
+        warnings.catch_warnings(),
+        _without_garbage_collection(),
+    ):
         warnings.simplefilter("ignore")
         import_tensorflow_quietly()
         yield status.update

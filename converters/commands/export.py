@@ -5,18 +5,13 @@ import pathlib
 
 import click
 
-from converters.commands.console import as_json, working
+from converters.commands.console import Mismatch, as_json, working
+from converters.commands.quiet import without_chatter
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 
 
-class Mismatch(click.ClickException):
-    """One sentence on standard error and exit status 1, as where a verification fails."""
-
-    exit_code = 1
-
-
-@click.command("export")
+@click.command("export", short_help="Write a model for another runtime, and compare.")
 @click.argument("model")
 @click.argument("path", type=click.Path(path_type=pathlib.Path))
 @click.option(
@@ -66,7 +61,10 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
         batch = load_images(image_files(images), loaded.input_shape[1] or 224) if images else None
         say(f"Writing and running {path}")
         try:
-            result = export(loaded, path, format_name, fused=fused, images=batch, quantization=quantize, force=force)
+            with without_chatter():
+                result = export(
+                    loaded, path, format_name, fused=fused, images=batch, quantization=quantize, force=force
+                )
         except ExportMismatch as error:
             raise Mismatch(str(error)) from error
     click.echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
@@ -84,9 +82,10 @@ def export_module(model, path, force, as_json):
         say(f"Opening {model}")
         loaded = open_keras_file(model)
         say(f"Writing {path}")
-        converters.export_hub(loaded, path, force)
-        say(f"Comparing {path} with the model")
-        report = converters.verify(loaded, path, name=model)
+        with without_chatter():
+            converters.export_hub(loaded, path, force)
+            say(f"Comparing {path} with the model")
+            report = converters.verify(loaded, path, name=model)
     click.echo(report.to_json() if as_json else verdict(report))
     if not report.passed:
         raise Mismatch(f"{path} was written, but computes something else than {model}.")

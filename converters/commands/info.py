@@ -13,20 +13,22 @@ from converters.commands.console import as_json, working
 mobilenets = lazy_loader.load("mobilenets")
 
 
-@click.command("info")
+@click.command("info", short_help="Tell what is known of a model, or draw it.")
 @click.argument("model")
 @click.option("--plot", type=click.Path(path_type=pathlib.Path), help="Draw the network: a .png, .svg or .pdf.")
 @as_json
 def info_command(model, plot, as_json):
     """Tell what is known of MODEL, a published model (name or hub handle), or what a .keras file holds.
 
-    Of a file: layers, parameters, multiply-adds beside the published ones, receptive field and memory for one image.
+    Of a published model: image size, parameters, multiply-adds, accuracy, and where it lies. Of a file:
+    layers, parameters, multiply-adds beside the published ones, receptive field and memory for one image.
     A picture (--plot) needs mobilenets[plots].
     """
     if model.endswith(".keras"):
         facts, shown = _of_file(model, plot)
     else:
-        facts = shown = mobilenets.get_model_info(model).to_dict()
+        info = mobilenets.get_model_info(model)
+        facts, shown = info.to_dict(), _published_readable(info)
         if plot:
             _draw_published(facts["name"], plot)
     from converters.reports.tables import facts_table, text_of
@@ -77,6 +79,26 @@ def _draw_published(name: str, plot: pathlib.Path) -> None:
         check_plot(plot)
         say(f"Drawing {plot}")
         plot_network(mobilenets.build(name), plot)
+
+
+def _published_readable(info: "mobilenets.ModelInfo") -> dict[str, object]:
+    def beside(count: int, millions: float | None) -> str:
+        return f"{count:,}" if millions is None else f"{count:,} (published: {millions:g} million)"
+
+    size = f"{info.image_size}x{info.image_size}"
+    return {
+        "name": info.name,
+        "family": f"{info.family}, depth multiplier {info.depth_multiplier:g}",
+        "image": f"{size}{'' if info.fixed_image_size else '; takes any size'}",
+        "features": info.num_features,
+        "classes": info.num_classes,
+        "parameters": beside(info.parameters, info.published_parameters_millions),
+        "trainable_parameters": info.trainable_parameters,
+        "multiply-adds": beside(info.macs, info.published_macs_millions),
+        "published_accuracy": f"top-1 {info.top1} %, top-5 {info.top5} %",
+        "checkpoint": f"{info.checkpoint_path} in {info.checkpoint_url}",
+        "hub_handle": info.hub_handle,
+    }
 
 
 def _readable(facts: Mapping) -> dict[str, object]:

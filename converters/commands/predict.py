@@ -32,9 +32,9 @@ labels_option = click.option(
 )
 
 
-@click.command("predict")
+@click.command("predict", short_help="Tell what a model sees in images.")
 @click.argument("model")
-@click.argument("images", nargs=-1, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @image_list
 @labels_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes of each image.")
@@ -57,7 +57,7 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, a
         say("Looking for the labels")
         names, note = labels_of(loaded.num_classes(), labels)
     if note:
-        click.echo(f"Note: {note}", err=True)
+        click.echo(f"Note: {note} A file of them can be given by --labels.", err=True)
     answers = (_JsonAnswers if as_json else _TextAnswers)(names)
     broken = 0
     # Answers on a terminal tell themselves how far it is.
@@ -72,7 +72,7 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, a
     sys.exit(1 if broken else 0)
 
 
-@click.command("evaluate")
+@click.command("evaluate", short_help="Measure the accuracy, beside the published one.")
 @click.argument("model")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path))
 @click.option(
@@ -119,9 +119,9 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
     sys.exit(1 if result.broken else 0)
 
 
-@click.command("embed")
+@click.command("embed", short_help="Write the feature vectors of images to a file.")
 @click.argument("model")
-@click.argument("images", nargs=-1, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @image_list
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=pathlib.Path), help="The .parquet or .npz file to write."
@@ -168,9 +168,9 @@ def _paths(images: tuple[str, ...], lists: tuple[pathlib.Path, ...]):
 
 
 def _check_output(output: pathlib.Path) -> None:
-    from converters.images.embedding import check_output
+    from converters.images.embedding import check_features_path
 
-    check_output(output)
+    check_features_path(output)
 
 
 @contextlib.contextmanager
@@ -192,7 +192,8 @@ def _labelled(labelled_folder: Callable, folder: pathlib.Path, names: tuple[str,
     try:
         return labelled_folder(folder, names)
     except ValueError as error:
-        raise ValueError(f"{error} {note}" if note else str(error)) from error
+        # Numbers in place of labels may be why.
+        raise ValueError(f"{error} {note}" if note and "named like" in str(error) else str(error)) from error
 
 
 @contextlib.contextmanager

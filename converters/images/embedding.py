@@ -17,6 +17,7 @@ from converters.images.embedding_files import WRITERS, Part, metadata_of, read_p
 from converters.images.files import chunks
 from converters.images.models import ImageModel
 from converters.images.pipeline import Broken, image_batches
+from converters.staging import check_output
 
 FORMAT = "mobilenets embedding 1"
 PART_SIZE = 1024
@@ -100,7 +101,7 @@ def embed(
         OSError: a list of images cannot be read, or a part cannot be written.
     """
     output = pathlib.Path(output)
-    check_output(output)
+    check_features_path(output)
     embedder = Embedder(model, batch_size)
     count, digest = _digest(images)
     if not count:
@@ -131,8 +132,10 @@ def embed(
     return _report(output, metadata, resumed)
 
 
-def check_output(output: pathlib.Path) -> None:
+def check_features_path(output: pathlib.Path) -> None:
     """Refuses an output that cannot be written, before any work is done.
+
+    Whether one that exists may be replaced is known only when the job is: it may be that of the same job.
 
     Raises:
         ValueError: its name has another ending, its folder does not exist, or pyarrow is not installed.
@@ -141,8 +144,7 @@ def check_output(output: pathlib.Path) -> None:
         raise ValueError(f"The output {output} must end in {' or '.join(WRITERS)}.")
     if output.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise ValueError(f"Writing {output} needs pyarrow: pip install 'mobilenets[embed]', or write an .npz file.")
-    if not output.parent.is_dir():
-        raise ValueError(f"The folder {output.parent} of the output {output.name} does not exist.")
+    check_output(output, force=True)
     if output.is_dir():
         raise ValueError(f"The output {output} is a folder.")
 

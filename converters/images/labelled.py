@@ -41,7 +41,9 @@ def labelled_folder(folder: str | os.PathLike, labels: Sequence[str]) -> list[La
     folder = pathlib.Path(folder)
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
-        raise ValueError(f"{folder} has no folder for each class in it, and there is no file of labels for it.")
+        raise ValueError(
+            f"{folder} has no folder for each class in it; a file can list the classes instead (--labels-file)."
+        )
     indices = _indices(names, labels, folder)
     return [Labelled(path, indices[name]) for name in names for path in ImagePaths([folder / name])]
 

@@ -30,15 +30,20 @@ class HubModule(Protocol):
 
     Attributes:
         image_size: ``(height, width)``, None where the module takes any.
+        takes_momentum: whether a call says the batch norm momentum; modules of versions 1 and 2 have one of their own.
     """
 
     image_size: tuple[int | None, int | None]
+    takes_momentum: bool
 
     def run(self, images: np.ndarray) -> Arrays:
         """Every endpoint by hub name, and ``default``, in inference mode; images float32 in [0, 1]."""
 
     def train(self, images: np.ndarray, momentum: float) -> TrainingCall:
-        """One call in training mode with this batch norm momentum; the module is left as it was."""
+        """One call in training mode with this batch norm momentum; the module is left as it was.
+
+        Without `takes_momentum`, there are no moving statistics to compare with.
+        """
 
     def regularization_loss(self) -> float:
         """The sum of the regularization losses."""
@@ -70,6 +75,8 @@ def open_hub_module(folder: str | pathlib.Path) -> HubModule:
 
 class TF2Module:
     """A reusable SavedModel (versions 4 and 5), called through its ``__call__``."""
+
+    takes_momentum = True
 
     def __init__(self, folder: pathlib.Path):
         with _without_graph_optimizers():
@@ -128,6 +135,8 @@ class TF1Module:
         if not heads or "images" not in signatures[heads[0]].inputs:
             raise ConversionError(f"{folder} lacks the signature image_feature_vector with an input `images`.")
         self._signature = heads[0]
+        self._training_signature = f"{heads[0]}_with_bn_hparams"
+        self.takes_momentum = self._training_signature in signatures
         self.image_size = image_size(folder)
 
     def run(self, images: np.ndarray) -> Arrays:
@@ -140,15 +149,12 @@ class TF1Module:
         if not self._has_training_graph:
             raise ConversionError(f"{self._folder} has no graph tagged 'train'.")
         with self._session(["train"]) as (session, signatures):
-            name = f"{self._signature}_with_bn_hparams"
-            if name not in signatures:
-                raise ConversionError(f"{self._folder} lacks the signature {name} (version 3 has it).")
-            signature = signatures[name]
+            signature = signatures[self._training_signature if self.takes_momentum else self._signature]
             outputs = {key: tensor.name for key, tensor in signature.outputs.items()}
-            feeds = {
-                signature.inputs["images"].name: images,
-                signature.inputs["batch_norm_momentum"].name: momentum,
-            }
+            feeds = {signature.inputs["images"].name: images}
+            if not self.takes_momentum:
+                return TrainingCall(session.run(outputs, feeds), {})
+            feeds[signature.inputs["batch_norm_momentum"].name] = momentum
             updates = tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)
             computed, _ = session.run((outputs, updates), feeds)
             variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}

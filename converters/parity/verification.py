@@ -8,8 +8,10 @@ import keras
 import numpy as np
 
 import checkpoints
+import mobilenets
 from converters.assignment import slim_variables
 from converters.errors import ConversionError
+from converters.fetching import source_of
 from converters.manifest import open_keras_file
 from converters.parity.comparison import Report, compare_outputs
 from converters.parity.frozen_graph import FrozenGraph
@@ -44,6 +46,8 @@ def verify(
         reference: a manifest (``.json``) or a source of variables that `converters.convert` takes, to compare weights;
             a frozen graph (``.pb``) or a TF-Hub module (its folder or ``.tar.gz``), to compare outputs. With a module,
             training mode is compared too: outputs, moving statistics after one call, sum of regularization losses.
+            Or a published model by its name or hub handle: its checkpoint is fetched, and where the checksums in its
+            hub module are known, weights are held against those too.
         images: float ``(batch, height, width, 3)`` in [0, 1] for outputs; by default two images of seeded noise.
         tolerance: of outputs, relative to the endpoint's largest absolute value; by default 1e-5 in float32 and 1e-12
             in float64.
@@ -58,13 +62,14 @@ def verify(
 
     Raises:
         ConversionError: the two cannot be compared.
-        checkpoints.CheckpointError: the reference cannot be read.
+        checkpoints.CheckpointError: the reference cannot be read, or not be fetched.
         ValueError: an argument is out of range.
     """
     if dtype not in (None, *TOLERANCES):
         raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(TOLERANCES)}.")
     check_momentum(batch_norm_momentum)
     name = name or (model.name if isinstance(model, keras.Model) else str(model))
+    reference, published = _fetched(reference)
     with _unpacked(reference) as unpacked:
         if _gives_outputs(unpacked) and _is_network(model):
             model = model if isinstance(model, keras.Model) else open_keras_file(model)
@@ -77,7 +82,18 @@ def verify(
     with _variables(model) as found:
         if not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".json":
             return verify_manifest(name, found, reference)
-        return verify_variables(name, found, reference, ema)
+        if isinstance(reference, Mapping):
+            return verify_variables(name, found, reference, "The mapping", ema)
+        with checkpoints.open_variables(reference) as variables:
+            return verify_variables(name, found, variables, str(reference), ema, published)
+
+
+def _fetched(reference: object) -> tuple[object, str | None]:
+    """The reference as it is, or the archive of the published model that it names, and that model's name."""
+    if isinstance(reference, Mapping):
+        return reference, None
+    source = source_of(reference)
+    return source, None if source is reference else mobilenets.get_model_info(str(reference)).name
 
 
 def _is_network(model: object) -> bool:
@@ -134,7 +150,12 @@ def _with_module(name, model, path, reference, images, tolerance, dtype, momentu
     tolerance = TOLERANCES["float32"] if tolerance is None else tolerance
     images, note = _images(model, module.image_size, images)
     rows = compare_with_module(model, module, images.astype(np.float32), tolerance, momentum)
-    notes = (note, f"In training mode with batch norm momentum {momentum:g}.")
+    trained = (
+        f"In training mode with batch norm momentum {momentum:g}."
+        if module.takes_momentum
+        else "In training mode without moving statistics: the module takes no momentum (since version 3 they do)."
+    )
+    notes = (note, trained)
     return Report("outputs", name, reference, rows, tolerance, notes)
 
 

@@ -3,6 +3,7 @@
 import functools
 import math
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -27,7 +28,8 @@ def html_report(report: Report, provenance: Mapping[str, Mapping[str, object]]) 
     """
     return _template().render(
         report=report,
-        verdict=verdict(report),
+        # Every other piece is a number such as 1e-05, which is not to be broken at the end of a line.
+        verdict=re.split(r"(\d[\d.]*e-\d+)", verdict(report).split(": ", 1)[1]),
         failed=[row for row in report.rows if not row.passed],
         plot=plot_of(report.rows, report.tolerance) if report.comparison == "outputs" and report.rows else None,
         provenance=provenance,

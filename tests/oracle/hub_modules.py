@@ -31,6 +31,7 @@ def write_tf1_module(
     classification: bool = True,
     num_classes: int = 1001,
     dropout_keep_prob: float | None = None,
+    batch_norm_hparams: bool = True,
 ) -> None:
     """Writes a module in TF1 hub format: two graphs, tagged `{}` and `{"train"}`, over one slim-named checkpoint.
 
@@ -46,6 +47,7 @@ def write_tf1_module(
         classification: With logits, or a feature vector module.
         num_classes: Classes of the logits.
         dropout_keep_prob: In the training graph; None: the family's own.
+        batch_norm_hparams: Whether the `_with_bn_hparams` signatures are there, as in version 3, or not, as before.
     """
     folder, num_classes = pathlib.Path(folder), num_classes if classification else None
     builder = tf.saved_model.Builder(str(folder))
@@ -64,7 +66,11 @@ def write_tf1_module(
                 dropout_keep_prob=dropout_keep_prob,
             )
             tf.add_to_collection(ATTACHMENTS, _image_module_info(image_size))
-            signatures = _tf1_signatures(images, momentum, outputs)
+            signatures = {
+                name: signature
+                for name, signature in _tf1_signatures(images, momentum, outputs).items()
+                if batch_norm_hparams or not name.endswith("_with_bn_hparams")
+            }
             if is_training:
                 builder.add_meta_graph(["train"], signatures)
             else:

@@ -1,0 +1,80 @@
+"""The weights of published models, by the checksums that their TF-Hub modules list of them.
+
+`fingerprints.csv` holds shape and masked crc32c of every variable in the checkpoint index of two modules by Google:
+mobilenet_v2_100_224 (tf2-preview/mobilenet_v2/feature_vector/4) and mobilenet_v2_140_224 (feature_vector/5). As
+feature vector modules, they have no logits. They were exported with the averaged values of the trainable variables and
+the plain moving statistics; of models that hold plain values, only the moving statistics can agree.
+"""
+
+import csv
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+import checkpoints
+from converters.names import is_trainable
+from converters.parity.comparison import WeightRow
+
+TABLE = pathlib.Path(__file__).with_name("fingerprints.csv")
+DIFFERS = "not the published checksum"
+
+
+def published_fingerprints(name: str) -> Mapping[str, str]:
+    """``{slim name: masked crc32c of the float32 values}`` of a published model; empty where none are known."""
+    return _table().get(name, {})
+
+
+@functools.cache
+def _table() -> dict[str, dict[str, str]]:
+    models: dict[str, dict[str, str]] = {}
+    with open(TABLE, encoding="utf-8", newline="") as lines:
+        for line in csv.DictReader(lines):
+            models.setdefault(line["model"], {})[line["variable"]] = line["masked_crc32c"]
+    return models
+
+
+def held_against_published(
+    rows: tuple[WeightRow, ...], found: Mapping[str, np.ndarray], name: str, averaged: bool
+) -> tuple[tuple[WeightRow, ...], tuple[str, ...]]:
+    """Rows of a comparison, those failed whose values are not the published ones, and what to say of it.
+
+    Args:
+        rows: of ``found`` against its source.
+        found: ``{slim name: array}`` of the model.
+        name: the published model that it is said to be.
+        averaged: whether its trainable variables hold their averaged values. If not, they are not looked at.
+    """
+    checksums = published_fingerprints(name)
+    if not checksums:
+        return rows, ()
+    wanted = {key: checksum for key, checksum in checksums.items() if averaged or not is_trainable(key)}
+    differing = {key for key in wanted.keys() & found.keys() if _checksum(found[key]) != wanted[key]}
+    missing = wanted.keys() - found.keys()
+    held = tuple(
+        # A row that failed already tells more.
+        dataclasses.replace(row, finding=DIFFERS, passed=False) if row.passed and row.name in differing else row
+        for row in rows
+    )
+    known = {row.name for row in rows}
+    held += tuple(WeightRow(key, (), "missing in the model", False) for key in sorted(missing - known))
+    kind = "variables" if averaged else "moving statistics"
+    notes = [
+        f"{len(wanted) - len(differing) - len(missing)} of {len(wanted)} {kind} have the checksums that the published "
+        f"module of {name} lists."
+    ]
+    if not averaged:
+        notes.append(
+            "The published module holds averaged values; the trainable variables here are plain, and were not held "
+            "against it."
+        )
+    elif unlisted := [row.name for row in rows if row.name not in checksums]:
+        notes.append(f"The published module lists no {', '.join(unlisted)}.")
+    return held, tuple(notes)
+
+
+def _checksum(array: np.ndarray) -> str:
+    # A model in float64 holds the same float32 values.
+    return f"0x{checkpoints.masked_crc32c(np.asarray(array, '<f4')):08x}"

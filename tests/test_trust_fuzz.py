@@ -1,0 +1,188 @@
+"""Damaged files of every format give the right variables or a clear error: no crash, no hang, no wrong value unsaid."""
+
+import collections
+import gzip
+import io
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import checkpoints
+import converters
+import mobilenets
+from checkpoints import trial
+from tests.mutants import MUTATORS
+from tests.oracle.recipes import made_up_variables
+
+ROOT = pathlib.Path(__file__).parents[1]
+MEGABYTES = 200  # that all mutants together may need; the files are far smaller than one
+
+
+def small(seed):
+    """Few values, so that most of a file is what describes them."""
+    random = np.random.default_rng(seed)
+    return {
+        "MobilenetV1/Conv2d_0/weights": random.normal(size=(3, 3, 3, 2)).astype(np.float32),
+        "MobilenetV1/Conv2d_0/BatchNorm/gamma": random.normal(size=2).astype(np.float32),
+        "MobilenetV1/Conv2d_1_depthwise/depthwise_weights": random.normal(size=(3, 3, 2, 1)),
+        "MobilenetV1/Logits/Conv2d_1c_1x1/biases": np.zeros(5, np.float32),
+        "global_step": np.int64(random.integers(1, 10**6)),
+    }
+
+
+def network(seed):
+    """A whole network: more than one block of a checkpoint's table."""
+    return made_up_variables(mobilenets.variable_shapes("mobilenet_v1", 0.25, 10), seed)
+
+
+def write_graph(variables, path):
+    """The constants and their reads, as freezing leaves them."""
+    with tf.Graph().as_default() as graph:
+        for name, value in variables.items():
+            tf.identity(tf.constant(value, name=name), name=f"{name}/read")
+    path.write_bytes(graph.as_graph_def().SerializeToString(deterministic=True))
+
+
+def write_plain_hdf5(variables, path):
+    with h5py.File(path, "w") as file:
+        for index, (name, value) in enumerate(variables.items()):
+            file.create_dataset(name, data=value, **({"compression": "gzip"} if index % 2 and value.ndim else {}))
+
+
+def in_archive(write, name):
+    """A function that writes an archive of all files that ``write`` makes."""
+
+    def write_archive(variables, path):
+        inside = path.with_suffix("")
+        inside.mkdir()
+        write(variables, inside / name)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for file in sorted(inside.iterdir()):
+                member = tarfile.TarInfo(file.name)  # without the time, so that the mutants are the same in each run
+                member.size = file.stat().st_size
+                archive.addfile(member, io.BytesIO(file.read_bytes()))
+        path.write_bytes(gzip.compress(packed.getvalue(), mtime=0) if path.suffix == ".tgz" else packed.getvalue())
+        shutil.rmtree(inside)
+
+    return write_archive
+
+
+def v1(variables, path):
+    checkpoints.save_checkpoint(variables, path, version=1)
+
+
+class Format(NamedTuple):
+    """How a file is written, which of its files is damaged, what is opened, and whether it has checksums."""
+
+    write: Callable
+    file: str
+    path: str
+    checked: bool = True
+
+
+FORMATS = {
+    "checkpoint V1": Format(v1, "net.ckpt", "net.ckpt"),
+    "checkpoint V2, index": Format(checkpoints.save_checkpoint, "net.ckpt.index", "net.ckpt"),
+    "checkpoint V2, data": Format(checkpoints.save_checkpoint, "net.ckpt.data-00000-of-00001", "net.ckpt"),
+    "HDF5": Format(checkpoints.save_hdf5, "net.h5", "net.h5"),
+    "HDF5 from elsewhere": Format(write_plain_hdf5, "net.h5", "net.h5", checked=False),
+    "frozen graph": Format(write_graph, "net.pb", "net.pb", checked=False),
+    "tgz, V2 in it": Format(in_archive(checkpoints.save_checkpoint, "net.ckpt"), "net.tgz", "net.tgz"),
+    "tgz, a graph in it": Format(in_archive(write_graph, "net.pb"), "net.tgz", "net.tgz"),
+    "tar, V2 in it": Format(in_archive(checkpoints.save_checkpoint, "net.ckpt"), "net.tar", "net.tar"),
+    "tar, V1 in it": Format(in_archive(v1, "net.ckpt"), "net.tar", "net.tar"),
+}
+EACH = {small: 17, network: 3}  # mutants of each mutator
+ALL = len(MUTATORS) * sum(EACH.values())
+
+
+def test_there_are_enough_of_them():
+    assert len(FORMATS) * ALL >= 2000
+
+
+def read_mutants(folder, kind):
+    """Let a process read all mutants of a format: what it tells of each, and of itself in the end."""
+    subjects = []
+    for make, each in EACH.items():
+        for seed, role in enumerate(("right", "donor")):
+            target = folder / make.__name__ / role / kind.path
+            target.parent.mkdir(parents=True)
+            kind.write(make(seed), target)
+        subjects.append([str(folder / make.__name__), kind.file, kind.path, each])
+    command = [sys.executable, "-m", "tests.mutants", json.dumps(subjects)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.returncode == 0, f"the process died of {lines[-1:]}:\n{ended.stderr[-3000:]}"
+    return lines[:-1], lines[-1]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_damage_is_found_or_harmless(tmp_path, name):
+    kind = FORMATS[name]
+    lines, end = read_mutants(tmp_path, kind)
+    results = [told | judged for told, judged in zip(lines[::2], lines[1::2], strict=True)]
+    assert len(results) == ALL
+    assert not [result for result in results if result["outcome"] == "WRONG"]
+    counts = collections.Counter(result["outcome"] for result in results)
+    assert counts["refused"] > ALL / 10
+    assert not (kind.checked and counts["unchecked"])
+    assert end["megabytes"] < MEGABYTES
+    print(f"\n{name}: {dict(counts)}, slowest {max(result['seconds'] for result in results):.2f} s, {end}")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_tells_whether_it_is_checked(tmp_path, name):
+    kind = FORMATS[name]
+    kind.write(small(0), tmp_path / kind.path)
+    with checkpoints.open_variables(tmp_path / kind.path) as variables:
+        assert variables.checked == kind.checked
+
+
+@pytest.mark.parametrize(("write", "noted"), [(write_plain_hdf5, 1), (checkpoints.save_hdf5, 0)])
+def test_a_conversion_says_that_nothing_checks_its_source(tmp_path, write, noted):
+    path = tmp_path / "net.h5"
+    write(network(0), path)
+    notes = converters.conversion_of(path).notes
+    assert len(notes) == noted
+    assert all("has no checksums" in note and checkpoints.sha256(path) in note for note in notes)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_file_that_never_ends_is_given_up(tmp_path, monkeypatch):
+    """To open a pipe that nobody writes to waits for ever; the process that waits is replaced for the next file."""
+    checkpoints.save_hdf5(small(0), tmp_path / "net.h5")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(trial, "SECONDS", 1.0)
+    with pytest.raises(checkpoints.CheckpointError, match=r"pipe is damaged: the HDF5 library crashes or hangs"):
+        trial.try_out(tmp_path / "pipe")
+    monkeypatch.undo()
+    assert len(checkpoints.load_variables(tmp_path / "net.h5")) == len(small(0))
+
+
+def test_a_trial_that_ended_between_two_files_is_no_fault_of_theirs(tmp_path):
+    checkpoints.save_hdf5(small(0), tmp_path / "net.h5")
+    for _ in range(2):
+        assert len(checkpoints.load_variables(tmp_path / "net.h5")) == len(small(0))
+        server = trial._servers[os.getpid()]
+        server.kill()
+        server.wait()
+
+
+def test_a_trial_that_does_not_start(tmp_path, monkeypatch):
+    checkpoints.save_hdf5(small(0), tmp_path / "net.h5")
+    trial._stop()
+    monkeypatch.setattr(trial.sys, "path", [])
+    with pytest.raises(checkpoints.CheckpointError, match=r"net.h5 cannot be read, because no process starts"):
+        checkpoints.load_variables(tmp_path / "net.h5")

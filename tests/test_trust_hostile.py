@@ -1,0 +1,166 @@
+"""Small files that claim to be huge are refused in little memory and little time."""
+
+import gzip
+import io
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tarfile
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import checkpoints
+from tests.test_checkpoints_sstable import HEADER, block, entry, proto_shape, table, v1, varint
+
+ROOT = pathlib.Path(__file__).parents[1]
+MEGABYTES = 100
+SECONDS = 20  # generous: the machine may be busy, and each takes less than one
+
+READ = """
+import json, resource, sys, time
+import checkpoints
+checkpoints.load_variables(sys.argv[1])  # what is imported counts for nothing
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[2:]:
+    before, start, message = peak(), time.monotonic(), None
+    try:
+        checkpoints.load_variables(path)
+    except checkpoints.CheckpointError as error:
+        message = str(error)
+    print(json.dumps({"message": message, "megabytes": (peak() - before) / 1024, "seconds": time.monotonic() - start}))
+"""
+
+
+class Endless(io.RawIOBase):
+    """Zeros without an end, for `tarfile` to read so many of."""
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        return bytes(size)
+
+
+def tar_bomb(path):
+    member = tarfile.TarInfo("net.ckpt.data-00000-of-00001")
+    member.size = 5 * 2**30
+    with gzip.open(path, "wb", compresslevel=1) as stream, tarfile.open(fileobj=stream, mode="w|") as archive:
+        archive.addfile(member, Endless())
+
+
+def tar_header(path, **fields):
+    member = tarfile.TarInfo("net.ckpt")
+    for field, value in fields.items():
+        setattr(member, field, value)
+    path.write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+
+
+def huge_dataset(path, **options):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", shape=(2**20, 2**20), dtype="f4", **options)
+
+
+def huge_v2(path, shape):
+    path.with_name("x.data-00000-of-00001").write_bytes(bytes(8))
+    entries = [(b"", HEADER.SerializeToString()), (b"a", entry(shape=shape))]
+    path.write_bytes(table(block(entries)))
+
+
+def huge_constant(path):
+    """A constant of one value, which stands for 2**40."""
+    with tf.Graph().as_default() as graph:
+        tf.identity(tf.constant([1.0], name="a"))
+    tensor = graph.as_graph_def()
+    tensor.node[0].attr["value"].tensor.tensor_shape.dim[0].size = 2**40
+    path.write_bytes(tensor.SerializeToString())
+
+
+def saved_model(path):
+    """A `.pb` of another kind."""
+    tf.saved_model.save(tf.train.Checkpoint(a=tf.Variable(1.0)), str(path.parent / "saved"))
+    path.write_bytes((path.parent / "saved" / "saved_model.pb").read_bytes())
+
+
+HUGE_BLOCK = table(block([]), index=block([(b"a", varint(0) + varint(2**40))]))
+# What is opened, what writes it, and what the error says.
+HOSTILE = {
+    "a tar header that claims terabytes": ("x.tar", lambda path: tar_header(path, size=2**43), "damaged|refused"),
+    "a sparse member": (
+        "x.tar",
+        lambda path: tar_header(path, size=512, type=tarfile.GNUTYPE_SPARSE),
+        "refused|damaged",
+    ),
+    "a long name of terabytes": (
+        "x.tar",
+        lambda path: tar_header(path, size=2**43, type=tarfile.GNUTYPE_LONGNAME),
+        "name of a member takes",
+    ),
+    "a chunked dataset without chunks": ("x.h5", lambda path: huge_dataset(path, chunks=(64, 64)), "claims"),
+    "a chunk of terabytes": (
+        "x.h5",
+        lambda path: huge_dataset(path, chunks=(2**14, 2**14), compression="gzip"),
+        "claims",
+    ),
+    "a dataset that is not written": ("x.h5", huge_dataset, "claims"),
+    "a V2 tensor of terabytes": ("x.index", lambda path: huge_v2(path, proto_shape(2**20, 2**20)), "cannot be"),
+    "a V2 shape that overflows": ("x.index", lambda path: huge_v2(path, proto_shape(2**62, 2**62)), "cannot be"),
+    "a V1 tensor of terabytes": (
+        "x",
+        lambda path: path.write_bytes(table(block([(b"", v1(shape=proto_shape(2**40)))]))),
+        "cannot be in a file",
+    ),
+    "a V1 block of terabytes": ("x", lambda path: path.write_bytes(HUGE_BLOCK), "hang together"),
+    "a constant of terabytes": ("x.pb", huge_constant, "does not hold"),
+    "a SavedModel": ("x.pb", saved_model, "holds no variables|not a frozen graph"),
+    "a pickle": ("x.pb", lambda path: path.write_bytes(b"\x80\x04\x95" + bytes(90)), "not a frozen graph"),
+}
+
+
+def read(folder, paths):
+    """Read files in a process of its own, whose peak of memory is its own: a result for each."""
+    checkpoints.save_checkpoint({"a": np.zeros(3, np.float32)}, folder / "harmless")
+    command = [sys.executable, "-c", READ, str(folder / "harmless"), *map(str, paths)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def assert_refused(result, path, message):
+    assert result["message"] is not None and str(path.with_suffix("")) in result["message"]
+    assert "\n" not in result["message"] and result["message"].endswith(".")
+    assert re.search(message, result["message"]), result
+    assert result["megabytes"] < MEGABYTES, result
+    assert result["seconds"] < SECONDS, result
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """``{name: (path, result)}`` of all in the table."""
+    folder = tmp_path_factory.mktemp("hostile")
+    paths = {}
+    for number, (name, (file, write, _)) in enumerate(HOSTILE.items()):
+        paths[name] = folder / str(number) / file
+        paths[name].parent.mkdir()
+        write(paths[name])
+        assert paths[name].stat().st_size < 2**20
+    return dict(zip(paths, zip(paths.values(), read(folder, paths.values()), strict=True), strict=True))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_it_is_refused_at_once(results, name):
+    path, result = results[name]
+    assert_refused(result, path, HOSTILE[name][2])
+
+
+@pytest.mark.long
+def test_an_archive_that_unpacks_to_gigabytes(tmp_path):
+    """The reader gives up at 4 GiB: what lies behind is not unpacked, and little of it is ever in memory."""
+    path = tmp_path / "x.tgz"
+    tar_bomb(path)
+    assert path.stat().st_size < 2**25
+    (result,) = read(tmp_path, [path])
+    assert_refused(result | {"seconds": 0}, path, "unpacks to more than")
