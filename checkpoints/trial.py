@@ -49,11 +49,16 @@ def try_out(path: Path) -> None:
 
 def serve(read_through: Callable[[str], None]) -> None:
     """Read through each file whose path comes as a line of standard input, and answer with a line."""
-    print(flush=True)  # ready
+
+    def answer() -> None:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+    answer()  # ready
     for line in sys.stdin:
         with contextlib.suppress(Exception):
             read_through(json.loads(line))
-        print(flush=True)
+        answer()
 
 
 def _start(path: Path) -> subprocess.Popen:
