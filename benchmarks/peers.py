@@ -203,6 +203,7 @@ def transformers_model(subject: Subject, images: np.ndarray) -> Predict:
 
 
 CONTENDERS = (
+    Contender(OURS, "inference_function", (), lambda subject, images: converters.inference_function(subject.ours)),
     Contender(OURS, "fused, tf.function", (), lambda subject, images: in_function(subject.fused)),
     # XLA's convolutions on processors are slow: 32 images of 96 pixels take 30 times as long as without it.
     Contender(OURS, "fused, tf.function with XLA", (), lambda subject, images: in_function(subject.fused, True), 1),

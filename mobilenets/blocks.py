@@ -7,6 +7,7 @@ from keras import KerasTensor
 
 from mobilenets.batch_norm import BesselBatchNormalization
 from mobilenets.convolution import Convolution
+from mobilenets.initial_values import build_and_call
 from mobilenets.names import layer_name
 
 # Images are (height, width, channels) whatever the user's keras.json says: the weights know no other order.
@@ -41,7 +42,7 @@ def convolution(
     x: KerasTensor, conv: Convolution, training: Training, *, stride: int | None = None, dilation: int = 1
 ) -> KerasTensor:
     """A convolution and its batch norm, without activation; `stride` replaces the nominal one."""
-    x = _kernel_layer(conv, training, conv.stride if stride is None else stride, dilation)(x)
+    x = build_and_call(_kernel_layer(conv, training, conv.stride if stride is None else stride, dilation), x)
     if not conv.batch_norm:
         return x
     batch_norm = BesselBatchNormalization if training.bessel_correction else keras.layers.BatchNormalization
@@ -75,7 +76,7 @@ def head_output(
         return keras.layers.Flatten(LAYOUT, name="feature_vector")(x)
     x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
     dtype = _logits_dtype()
-    x = _kernel_layer(logits, training, 1, 1, dtype)(x)
+    x = build_and_call(_kernel_layer(logits, training, 1, 1, dtype), x)
     return keras.layers.Flatten(LAYOUT, dtype=dtype, name=layer_name(f"{scope}/Logits"))(x)
 
 

@@ -259,6 +259,40 @@ def test_kernels_of_equal_shape_begin_differently():
     assert len({keras.ops.convert_to_numpy(kernel).tobytes() for kernel in kernels}) == len(kernels)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_seed_decides_all_kernels(family):
+    def kernels(seed):
+        keras.utils.set_random_seed(seed)
+        return {
+            name: keras.ops.convert_to_numpy(weight).tobytes()
+            for name, weight in slim_weights(CONSTRUCTORS[family](0.25, (32, 32, 3))).items()
+            if name.endswith("weights")
+        }
+
+    first, again, other = kernels(1), kernels(1), kernels(2)
+    assert first == again
+    assert all(first[name] != other[name] for name in first)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_initializers_in_the_configuration_are_keras_own(family):
+    """A clone, or a model from the configuration, begins anew without this package."""
+    model = CONSTRUCTORS[family](0.25, (32, 32, 3))
+    found = [
+        value
+        for layer in model.layers
+        for name, value in layer.get_config().items()
+        if name in ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
+    ]
+    assert found and {value["module"] for value in found} == {"keras.initializers"}
+    assert {value["class_name"] for value in found} <= {"TruncatedNormal", "VarianceScaling"}
+    for layer, clone in zip(model.layers, keras.models.clone_model(model).layers, strict=True):
+        for weight, cloned in zip(layer.weights, clone.weights, strict=True):
+            mine, theirs = (keras.ops.convert_to_numpy(value) for value in (weight, cloned))
+            if "kernel" in weight.name and mine.size > 1000:
+                assert not np.array_equal(mine, theirs) and theirs.std() == pytest.approx(mine.std(), rel=0.2)
+
+
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_v1_output_stride(output_stride):
     model = mobilenets.MobileNetV1(0.25, (97, 65, 3), "feature_map", output_stride=output_stride)

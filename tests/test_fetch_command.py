@@ -9,7 +9,6 @@ import random
 import pytest
 from click.testing import CliRunner
 
-import checkpoints
 import converters
 import mobilenets
 from converters.commands.fetch import fetch_command
@@ -80,12 +79,15 @@ def test_an_unknown_name_is_told_before_anything_is_fetched(published, name):
     assert not published.requests
 
 
-def test_what_came_before_a_failure_is_kept(published, tmp_path):
-    published.answers = [says(200, BODY), says(404)]
+def test_a_failure_does_not_keep_the_others_away(published, tmp_path):
+    published.answers = [says(200, BODY), says(404), says(200, BODY)]
     result = invoke("inception_v2", "mobilenet_v2_035_96", "mobilenet_v1_025_128")
-    assert isinstance(result.exception, checkpoints.DownloadError) and "404 Not Found" in str(result.exception)
-    assert asked_for(published) == ["inception_v2_2016_08_28.tar.gz", "mobilenet_v2_0.35_96.tgz"]
-    assert len(result.output.splitlines()) == 1
+    archives = ["inception_v2_2016_08_28.tar.gz", "mobilenet_v2_0.35_96.tgz", "mobilenet_v1_0.25_128.tgz"]
+    assert result.exit_code == 2 and asked_for(published) == archives
+    assert [line.rpartition("/")[2] for line in result.stdout.splitlines()] == [archives[0], archives[2]]
+    error, summary = result.stderr.splitlines()
+    assert error.startswith("Error: ") and "404 Not Found" in error
+    assert summary == "1 of 3 could not be fetched: mobilenet_v2_035_96."
 
 
 def test_a_bar_where_somebody_watches(published, monkeypatch):

@@ -30,21 +30,31 @@ def fetch_command(names, family, everything, cache, as_json):
     """Download the archives of published models and print their paths.
 
     NAME is a published model, a hub handle, or the URL of any file. A download that breaks off goes on where it
-    stopped when the command is run again. What is there already is checked against the sha256 it had at first.
+    stopped when the command is run again. What is there already is checked against the sha256 it had at first. Where
+    one cannot be had, the others are fetched all the same, and the exit status is 2.
     """
     urls = _urls(names, family, everything)
     if not urls:
         raise click.UsageError("Name a model, or give --family or --all.")
-    fetched = []
+    fetched, failed = [], []
     for name, url in urls.items():
-        with download_bar(name) as progress:
-            path = checkpoints.fetch(url, cache=cache, progress=progress)
+        try:
+            with download_bar(name) as progress:
+                path = checkpoints.fetch(url, cache=cache, progress=progress)
+        except checkpoints.DownloadError as error:
+            click.echo(f"Error: {error}", err=True)
+            failed.append(name)
+            continue
         if not as_json:
             click.echo(path)
         fetched.append({"name": name, "url": url, "path": str(path), "bytes": path.stat().st_size})
     if as_json:
         found = [facts | {"sha256": checkpoints.sha256(facts["path"])} for facts in fetched]
         click.echo(json.dumps(found, indent=1))
+    if failed and len(urls) > 1:
+        click.echo(f"{len(failed)} of {len(urls)} could not be fetched: {', '.join(failed)}.", err=True)
+    if failed:
+        click.get_current_context().exit(2)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The command ``mobilenets info``: what is known of a published model, what a file holds, and a picture of either."""
+"""The commands ``mobilenets list | info``: the published models, what a file holds, and a picture of either."""
 
 import contextlib
 import json
@@ -11,6 +11,17 @@ import lazy_loader
 from converters.commands.console import as_json, working
 
 mobilenets = lazy_loader.load("mobilenets")
+
+
+@click.command("list")
+@click.option("--family", type=click.Choice(["mobilenet_v1", "mobilenet_v2", "inception_v2"]))
+@as_json
+def list_command(family, as_json):
+    """List the 39 published models."""
+    from converters.reports.tables import models_table, text_of
+
+    infos = [mobilenets.get_model_info(name) for name in mobilenets.list_models(family)]
+    click.echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(models_table(infos)))
 
 
 @click.command("info", short_help="Tell what is known of a model, or draw it.")
