@@ -33,11 +33,13 @@ class _Drawn(keras.initializers.Initializer):
         self.initializer = initializer
 
     def __call__(self, shape, dtype=None):
-        rng = np.random.default_rng(self.initializer.seed)
+        rng = np.random.Generator(np.random.SFC64(self.initializer.seed))  # NumPy's fastest
         values = rng.standard_normal(int(np.prod(shape)), np.float32)
         # What is beyond two deviations is drawn again.
-        while (beyond := np.flatnonzero(np.abs(values) > 2)).size:
-            values[beyond] = rng.standard_normal(beyond.size, np.float32)
+        beyond = np.flatnonzero(np.abs(values) > 2)
+        while beyond.size:
+            values[beyond] = again = rng.standard_normal(beyond.size, np.float32)
+            beyond = beyond[np.abs(again) > 2]
         values *= self._deviation(shape)
         return keras.ops.convert_to_tensor(values.reshape(shape), dtype)
 
