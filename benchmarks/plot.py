@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from benchmarks.results import Row
+from benchmarks.results import Row, number
 
 COLOURS = {"mobilenets": "#1b6ca8", "keras.applications": "#d1721f", "slim": "#7a7a7a", "transformers": "#8b3fa0"}
 
@@ -30,15 +30,20 @@ def draw(rows: Sequence[Row], path: pathlib.Path) -> None:
 
 
 def _panel(panel, title: str, rows: Sequence[Row], batch: int) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     rows = sorted(rows, key=lambda row: row["median ms"], reverse=True)
     for height, row in enumerate(rows):
         lower, median, upper = (row[column] / batch for column in ("q1 ms", "median ms", "q3 ms"))
         colour = COLOURS[row["contender"].partition(":")[0]]
         panel.errorbar(median, height, xerr=[[median - lower], [upper - median]], fmt="o", color=colour, capsize=3)
-        panel.annotate(f"{median:.2f}", (median, height), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        panel.annotate(number(median), (upper, height), (6, 0), textcoords="offset points", va="center", fontsize=8)
     panel.set_yticks(range(len(rows)), [row["contender"] for row in rows])
     panel.set_xscale("log")
-    panel.grid(axis="x", which="both", alpha=0.2)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.grid(axis="x", alpha=0.3)
     panel.set(title=title, xlabel="ms per image")
-    panel.margins(x=0.1, y=0.08)
+    panel.margins(x=0.12, y=0.06)
     panel.spines[["top", "right"]].set_visible(False)
