@@ -1,6 +1,5 @@
 """What a training step consists of, each stage a callable that includes the stages before it."""
 
-import functools
 from collections.abc import Callable
 
 import keras
@@ -20,12 +19,15 @@ def training_batch(batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return images, rng.integers(CLASSES, size=batch)
 
 
-def compiled(model: keras.Model, jit_compile: bool = False) -> keras.Model:
-    """With SGD with momentum and the usual loss; weight decay is in the model's own losses."""
+def compiled(model: keras.Model) -> keras.Model:
+    """With SGD with momentum and the usual loss; weight decay is in the model's own losses.
+
+    Without XLA, in which a step takes ten times as long on processors.
+    """
     model.compile(
         keras.optimizers.SGD(LEARNING_RATE, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=jit_compile,
+        jit_compile=False,
     )
     return model
 
@@ -33,7 +35,6 @@ def compiled(model: keras.Model, jit_compile: bool = False) -> keras.Model:
 def stages(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> dict[str, Callable[[], object]]:
     """Forward, backward and update of a compiled model, in TensorFlow functions without Keras's trainer."""
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    xla = model.jit_compile
 
     def total_loss(training):
         logits = model(images, training=training)
@@ -46,21 +47,21 @@ def stages(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> dict[str
 
     model.optimizer.build(model.trainable_weights)
 
-    @functools.partial(tf.function, jit_compile=xla)
+    @tf.function
     def inference():
         return total_loss(False)
 
-    @functools.partial(tf.function, jit_compile=xla)
+    @tf.function
     def forward():
         return total_loss(True)
 
-    @functools.partial(tf.function, jit_compile=xla)
+    @tf.function
     def backward():
         loss, found = gradients()
         # A sum of every gradient, so that none is optimized away.
         return loss, tf.add_n([tf.reduce_sum(gradient) for gradient in found])
 
-    @functools.partial(tf.function, jit_compile=xla)
+    @tf.function
     def update():
         loss, found = gradients()
         model.optimizer.apply(found)
