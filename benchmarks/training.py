@@ -39,8 +39,8 @@ METHOD = (
     "Median time of a step of SGD with momentum, float32, with weight decay. The stages are timed in "
     "TensorFlow functions of their own, each with those before it, and subtracted; `fit` runs an epoch on one batch "
     "that is in memory, so its share beyond the whole step is Keras's trainer with its metrics and callbacks. What can "
-    "be saved is timed as steps of `fit` too, each change by itself. Some calls of `fit` stall, for 2.56 or 5.11 s whatever "
-    "the work; with few calls that can be the median, and the minimum tells more."
+    "be saved is timed as steps of `fit` too, each change by itself. Some calls of `fit` stall, for 2.56 or 5.11 s "
+    "whatever the work; with few calls that can be the median, and the minimum tells more."
 )
 
 
