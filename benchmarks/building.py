@@ -17,7 +17,7 @@ METHOD = (
 
 def measure(quick: bool) -> Result:
     """All three families; fewer repeats where quick."""
-    schedule = Schedule(rounds=2 if quick else 15, turn_seconds=0, turn_calls=1, untimed=0)
+    schedule = Schedule(rounds=1 if quick else 15, turn_seconds=0, turn_calls=1, untimed=0)
     rows, targets = [], []
     for work in WORKS:
         peer, build_peer = counterpart(work)

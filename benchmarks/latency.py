@@ -42,7 +42,7 @@ METHOD = (
 
 def measure(quick: bool) -> Result:
     """All works at both batch sizes, or the cheapest work."""
-    schedule = Schedule(3, 0.1, untimed=1) if quick else Schedule(8, 0.4)
+    schedule = Schedule(2, 0.1, untimed=1) if quick else Schedule(8, 0.4)
     left_out = {contender.name: why for contender in CONTENDERS if (why := contender.missing())}
     left_out |= {name: "not in a quick run" for name in NOT_QUICK if quick}
     contenders = [contender for contender in CONTENDERS if contender.name not in left_out]

@@ -33,7 +33,7 @@ FULL = (
     Run(V2_SMALL, 10, Schedule(5, 0, 2, 1), savings=Schedule(3, 0, 1, 0)),
     Run(V2_LARGE, 2, Schedule(3, 0, 1, 0), savings=Schedule(3, 0, 1, 0)),
 )
-QUICK = (Run(V2_SMALL, 5, Schedule(2, 0, 1, 0), batch=8),)
+QUICK = (Run(V2_SMALL, 3, Schedule(1, 0, 1, 0), batch=8),)
 
 METHOD = (
     "Median time of a step of SGD with momentum, float32, with weight decay. The stages are timed in "
