@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "assignment": ["assign", "slim_variables"],
         "conversion": ["Conversion", "conversion_of", "convert"],
-        "errors": ["ConversionError", "ConversionWarning"],
+        "errors": ["ConversionError", "ConversionWarning", "VerificationError"],
         "exporting.exports": ["Export", "ExportMismatch", "export"],
         "exporting.hub": ["export_hub"],
         "images.embedding": ["embed"],
@@ -16,7 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images.models": ["open_image_model"],
         "images.prediction": ["predict"],
         "inference": ["inference_function"],
-        "manifest": ["load_model", "read_manifest", "save_model"],
-        "parity.verification": ["verify"],
+        "keras_file": ["load_model", "save_model"],
+        "manifest": ["read_manifest"],
+        "verification": ["verify"],
     },
 )

@@ -16,6 +16,7 @@ import mobilenets
 from converters.assignment import assign, describe, differences, slim_variables
 from converters.averages import AVERAGE, Chosen, Sorted, choose, is_average, sort_names
 from converters.errors import ConversionError, ConversionWarning
+from converters.graph_facts import GraphFacts, graph_facts, options_for
 from converters.names import is_logits, weights_by_slim_name
 from converters.recognition import Network, matches, observed_widths, recognise
 
@@ -39,6 +40,8 @@ class Conversion:
         averaged: how many variables took their averaged value.
         set_aside: ``{kind: count}`` of what the source holds and the model does not use.
         notes: sentences that the user should read.
+        origin: the source itself: a path, or the mapping of arrays.
+        published: the published model that the user says it is, if any.
     """
 
     model: keras.Model
@@ -49,6 +52,8 @@ class Conversion:
     averaged: int
     set_aside: Mapping[str, int]
     notes: tuple[str, ...]
+    origin: str | pathlib.Path | Mapping[str, np.ndarray]
+    published: str | None
 
     def facts(self) -> dict[str, object]:
         """The account in short: ``{what: value}`` to print."""
@@ -86,8 +91,8 @@ def convert(
             source.
         head: "classification", "feature_vector" or "feature_map"; by default classification where the source holds
             logits, otherwise feature_vector (with a `ConversionWarning`).
-        input_shape: ``(height, width, 3)``, height and width possibly None; by default the image size of ``name``, or
-            of the published model that the file name says, or 224.
+        input_shape: ``(height, width, 3)``, height and width possibly None; by default the size that the source's
+            graph or module takes, or the image size of ``name``, or of the published model in the file's name, or 224.
         ema: "auto", "always" or "never": see `converters.averages.choose`.
         strict: whether NaN or infinity in a weight is an error rather than a `ConversionWarning`.
         **overrides: further arguments of `mobilenets.MobileNetV1`, `MobileNetV2` or `InceptionV2`. A
@@ -124,12 +129,15 @@ def conversion_of(
         info = _published(network, name, given.label)
         multiplier = overrides.pop("depth_multiplier", info.depth_multiplier if info else network.depth_multiplier)
         _check_multiplier(network, shapes, multiplier, given.label)
+        graph = graph_facts(source)
+        strides, stride_notes = _stride_options(network.family, graph, given.label, overrides)
         arguments = {
             "depth_multiplier": multiplier,
-            "input_shape": input_shape or _input_shape(info, given.image_size),
+            "input_shape": input_shape or _input_shape(info, given.image_size or graph.image_size),
             "head": head or ("classification" if network.num_classes else "feature_vector"),
             "num_classes": network.num_classes or 1001,
             **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
+            **strides,
             **overrides,
         }
         model = BUILDERS[network.family](**arguments)
@@ -148,6 +156,8 @@ def conversion_of(
         assign(model, Chosen(given.variables, sources), given.label, leave=fresh)
 
     notes = [
+        *graph.notes,
+        *stride_notes,
         *_head_notes(network, head, arguments, unused, given.label),
         *_finiteness_notes(slim_variables(model), strict, given.label),
         *_checksum_notes(given),
@@ -161,6 +171,8 @@ def conversion_of(
         averaged=sum(is_average(source) for source in sources.values()),
         set_aside=_set_aside(found, sources, unused),
         notes=tuple(notes),
+        origin=source,
+        published=info.name if name is not None else None,
     )
 
 
@@ -227,6 +239,19 @@ def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None) -> t
         return (*declared, 3)
     size = info.image_size if info else 224
     return size, size, 3
+
+
+def _stride_options(
+    family: str, graph: GraphFacts, source: str, overrides: Mapping
+) -> tuple[dict[str, int], list[str]]:
+    """The arguments that give the strides of the source's graph, where it has one; the user's come first."""
+    if overrides.keys() & {"first_stride", "output_stride"}:
+        return {}, []
+    options = options_for(family, graph.strides)
+    if not options:
+        return {}, []
+    arguments = ", ".join(f"{name}={value}" for name, value in options.items())
+    return options, [f"The graph of {source} has other strides than the published network; built with {arguments}."]
 
 
 def _check_multiplier(network: Network, shapes: Mapping[str, tuple], said: float, source: str) -> None:

@@ -1,25 +1,26 @@
-"""The manifest beside a ``.keras`` file: where the weights came from, and a checksum for each.
+"""The manifest next to a ``.keras`` file: the origin of the weights, a checksum for each, and the structure.
 
 A Keras weights file stores arrays by layer type and counter, not by name: arrays of equal shape that trade places
-load without complaint. The manifest pins every slim variable by its checksum, so loading against it finds that.
+load without an error. And a changed configuration (another epsilon, another stride) loads with the same weights. The
+manifest pins every slim variable by its checksum and every layer by its arguments, so that both are detected.
 """
 
 import importlib.metadata
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import keras
 import numpy as np
 
 import checkpoints
-from converters.assignment import describe, slim_variables
+from converters.assignment import slim_variables
 from converters.conversion import Conversion
 from converters.errors import ConversionError
-from converters.staging import check_model_path
+from converters.structure import build, structure
 
 FORMAT = "mobilenets manifest"
 FORMAT_VERSION = 1
+NOT_VERIFIED = {part: {"result": "not compared", "compared": 0, "notes": []} for part in ("weights", "outputs")}
 
 
 def manifest_path(model_path: str | pathlib.Path) -> pathlib.Path:
@@ -39,8 +40,13 @@ def fingerprints(variables: Mapping[str, np.ndarray]) -> dict[str, dict]:
     }
 
 
-def manifest_of(conversion: Conversion) -> dict:
-    """The manifest of a conversion, as JSON values."""
+def manifest_of(conversion: Conversion, verification: Mapping[str, Mapping] | None = None) -> dict:
+    """Returns the manifest of a conversion, as JSON values.
+
+    Args:
+        conversion: what was converted.
+        verification: what was compared before the model got its name; see `converters.saved_file.verify_file`.
+    """
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -57,42 +63,18 @@ def manifest_of(conversion: Conversion) -> dict:
         "averaged_variables": conversion.averaged,
         "set_aside": dict(conversion.set_aside),
         "notes": list(conversion.notes),
+        "verification": dict(verification or NOT_VERIFIED),
+        "structure": structure(conversion.model),
         "variables": fingerprints(slim_variables(conversion.model)),
     }
 
 
-def save_model(
-    conversion: Conversion,
-    path: str | pathlib.Path,
-    force: bool = False,
-    check: Callable[[pathlib.Path], None] = lambda file: None,
-) -> dict:
-    """Writes the model and its manifest, whole or not at all.
-
-    The manifest is moved into place first: a ``.keras`` file is never there without the manifest that it came with.
-
-    Args:
-        conversion: what `converters.conversion_of` returned.
-        path: the ``.keras`` file.
-        force: whether an existing file is replaced.
-        check: called with the written model before it and its manifest get their names; where it raises, they do not.
-
-    Returns:
-        The manifest.
-
-    Raises:
-        ConversionError: the file exists, or its name does not end in ``.keras``.
-        OSError: the folder does not exist or cannot be written.
-    """
-    path = pathlib.Path(path)
-    check_model_path(path, force)
-    manifest = manifest_of(conversion)
-    with checkpoints.replacing(path) as model_file:
-        conversion.model.save(model_file)
-        check(model_file)
-        with checkpoints.replacing(manifest_path(path)) as manifest_file:
-            pathlib.Path(manifest_file).write_text(json.dumps(manifest, indent=1) + "\n")
-    return manifest
+def configured_structure(manifest: Mapping) -> dict[str, str]:
+    """Returns the structure that a manifest pins, or builds it from the configuration (of files before it was kept)."""
+    if "structure" in manifest:
+        return dict(manifest["structure"])
+    configuration = {key: value for key, value in manifest["configuration"].items() if key not in ("family", "name")}
+    return structure(build(manifest["configuration"]["family"], configuration))
 
 
 def read_manifest(path: str | pathlib.Path) -> dict:
@@ -122,47 +104,3 @@ def differing_variables(variables: Mapping[str, np.ndarray], manifest: Mapping) 
         + [f"+ {name}" for name in sorted(found.keys() - expected.keys())]
         + [f"! {name}" for name in sorted(found.keys() & expected.keys()) if found[name] != expected[name]]
     )
-
-
-def load_model(path: str | pathlib.Path) -> keras.Model:
-    """Loads a ``.keras`` file and holds every weight against the manifest beside it.
-
-    Args:
-        path: the ``.keras`` file; ``<name>.manifest.json`` lies beside it. The file is opened in Keras's safe mode.
-
-    Raises:
-        ConversionError: a weight is not what the manifest says (a changed file, or weights that traded places), or
-            the file is no Keras model.
-        OSError: a file is missing or cannot be read.
-    """
-    model = open_keras_file(path)
-    manifest = read_manifest(manifest_path(path))
-    lines = differing_variables(slim_variables(model), manifest)
-    if lines:
-        raise ConversionError(
-            f"{path} does not hold the weights that its manifest lists: {describe(lines, changed='different')}"
-        )
-    return model
-
-
-def open_keras_file(path: str | pathlib.Path) -> keras.Model:
-    """Loads a ``.keras`` file in safe mode (no code from the file is run), without looking for a manifest.
-
-    Raises:
-        ConversionError: the file is no Keras model.
-        FileNotFoundError: there is no such file.
-    """
-    path = pathlib.Path(path)
-    if path.suffix != ".keras":
-        raise ConversionError(f"The model {path} must be a .keras file.")
-    if not path.is_file():
-        raise FileNotFoundError(f"The model {path} does not exist.")
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        # Keras lets zipfile's, h5py's and its own errors of many types through.
-        raise ConversionError(f"{path} cannot be opened as a Keras model: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

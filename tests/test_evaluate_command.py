@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from converters.cli import main
 from converters.commands.predict import evaluate_command
 from converters.conversion import conversion_of
-from converters.manifest import save_model
+from converters.keras_file import save_model
 
 
 def invoke(*arguments):

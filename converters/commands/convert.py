@@ -51,21 +51,24 @@ class ImageSize(click.ParamType):
 @click.option("--strict", is_flag=True, help="Fail on NaN or infinity in a weight.")
 @click.option(
     "--verify/--no-verify",
-    default=None,
-    help="Load what was saved and hold it against SOURCE, bit for bit, before OUTPUT gets its name.  "
-    "[for a published model by its name: --verify]",
+    default=True,
+    show_default=True,
+    help="Load what was saved and compare it with SOURCE before OUTPUT gets its name: weights bit for bit, and outputs "
+    "where SOURCE is or holds a graph that can be run.",
 )
+@click.option("--partial", is_flag=True, help="Accept a graph that has fewer than half of the model's endpoints.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 @as_json
 def convert_command(
-    source, output, name, head, image_size, depth_multiplier, num_classes, ema, strict, verify, force, as_json
+    source, output, name, head, image_size, depth_multiplier, num_classes, ema, strict, verify, partial, force, as_json
 ):
     """Convert SOURCE, a file of slim variables, to a Keras model and its manifest.
 
     SOURCE is a checkpoint (prefix, one of its files, its folder, a .tgz), a frozen graph (.pb), an .h5 file, a TF-Hub
-    module (its folder or .tar.gz), or the name of a published model: its checkpoint is fetched, and the saved model is
-    held against it and, where they are known, against the checksums in the published hub module. Where that fails, the
-    exit status is 1 and nothing is written.
+    module (its folder or .tar.gz), or the name of a published model, whose checkpoint is fetched. The saved model is
+    compared with SOURCE: weights bit for bit, outputs at every endpoint where SOURCE is a graph or a module or holds
+    one next to its checkpoint, and, of a published model, the checksums in its hub module where they are known. Where
+    a comparison fails, the exit status is 1 and nothing is written.
     """
     start = time.monotonic()
     overrides = {"depth_multiplier": depth_multiplier, "num_classes": num_classes}
@@ -75,63 +78,28 @@ def convert_command(
         path = source_of(source, progress)
     if path is not source:
         name, source = name or source, path
-        verify = verify is not False
-    reports = []
 
     with working("Loading TensorFlow and Keras") as say:
         say(f"Converting {source}")
         conversion = converters.conversion_of(
             source, name=name, head=head, input_shape=image_size, ema=ema, strict=strict, **given
         )
-
-        def check(file):
-            if not verify:
-                return
-            say(f"Verifying {output}")
-            report = _held_against_source(file, str(output), conversion, source, name)
-            reports.append(report)
-            if wrong := sum(not row.passed for row in report.rows):
-                raise Mismatch(
-                    f"{output} was not written: {wrong} of {len(report.rows)} variables of the saved file are not what "
-                    "they should be (--no-verify writes it all the same)."
-                )
-
-        say(f"Writing {output}")
+        say(f"Writing {'and verifying ' * verify}{output}")
         try:
-            manifest = converters.save_model(conversion, output, force, check)
-        except Mismatch:
-            click.echo(reports[0].to_json() if as_json else str(reports[0]))
-            raise
+            manifest = converters.save_model(conversion, output, force, verify=verify, partial=partial)
+        except converters.VerificationError as error:
+            click.echo(error.reports[-1].to_json() if as_json else str(error.reports[-1]))
+            raise Mismatch(str(error)) from error
     for note in conversion.notes:
         click.echo(f"Note: {note}", err=True)
-    seconds = time.monotonic() - start
-    show = _as_json if as_json else _as_table
-    click.echo(show(conversion, manifest, str(output), seconds, *reports))
+    facts = {"output": str(output), "seconds": round(time.monotonic() - start, 2)}
+    click.echo(json.dumps(facts | manifest, indent=1) if as_json else _as_table(conversion, manifest, facts))
 
 
-def _held_against_source(file, output, conversion, source, name):
-    """The report on a saved model, loaded again, against what it was converted from."""
-    from converters.manifest import open_keras_file
-    from converters.parity.weights import verify_saved
-
-    found = converters.slim_variables(open_keras_file(file))
-    published = mobilenets.get_model_info(name).name if name else None
-    return verify_saved(output, found, source, conversion.averaged > 0, published)
-
-
-def _as_json(conversion, manifest, output, seconds, report=None):
-    facts = {"output": output, "seconds": round(seconds, 2)}
-    if report:
-        compared = {"passed": True, "variables": len(report.rows), "notes": list(report.notes)}
-        facts["verification"] = {"reference": report.reference} | compared
-    return json.dumps(facts | manifest, indent=1)
-
-
-def _as_table(conversion, manifest, output, seconds, report=None):
+def _as_table(conversion, manifest, facts):
+    from converters.manifest import manifest_path
     from converters.reports.tables import facts_table, text_of
 
-    shown = conversion.facts() | {"output": output}
-    if report:
-        equal = f"{len(report.rows)} variables of the saved file equal the source's bit for bit"
-        shown["verified"] = "\n".join([equal, *report.notes])
-    return text_of(facts_table(shown | {"seconds": f"{seconds:.1f}"}))
+    compared = {part: "\n".join([found["result"], *found["notes"]]) for part, found in manifest["verification"].items()}
+    compared["manifest"] = str(manifest_path(facts["output"]))
+    return text_of(facts_table(conversion.facts() | facts | compared))

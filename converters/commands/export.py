@@ -53,7 +53,7 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
         from converters.exporting.exports import ExportMismatch, check_path, export
         from converters.exporting.formats import find_format
         from converters.images.photographs import load_images
-        from converters.manifest import open_keras_file
+        from converters.keras_file import open_keras_file
 
         check_path(path, find_format(format_name, quantize), force)
         say(f"Opening {model}")
@@ -75,7 +75,7 @@ def export_module(model, path, force, as_json):
     with working("Loading TensorFlow and Keras") as say:
         import converters
         from converters.exporting.hub import check_folder
-        from converters.manifest import open_keras_file
+        from converters.keras_file import open_keras_file
         from converters.reports.tables import verdict
 
         check_folder(path, force)

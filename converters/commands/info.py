@@ -50,7 +50,7 @@ def info_command(model, plot, as_json):
 def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
     """The facts of a file as JSON values, and as people read them."""
     with working("Loading TensorFlow and Keras") as say:
-        from converters.manifest import open_keras_file
+        from converters.keras_file import open_keras_file
         from converters.reports.network_plot import check_plot, plot_network
         from mobilenets.measures import model_facts
 

@@ -13,7 +13,7 @@ from converters.fetching import source_of
 converters = lazy_loader.load("converters")
 
 
-@click.command("verify", short_help="Hold a model against a checkpoint, a graph or a hub module.")
+@click.command("verify", short_help="Compare a model with a checkpoint, a graph or a hub module.")
 @click.argument("model")
 @click.argument("reference")
 @click.option(
@@ -22,7 +22,12 @@ converters = lazy_loader.load("converters")
     type=click.Path(path_type=pathlib.Path),
     help="A photograph to compare outputs on; may be repeated. Without it, seeded noise.",
 )
-@click.option("--tolerance", type=float, help="Relative to an endpoint's largest value.  [1e-5, or 1e-12 in float64]")
+@click.option(
+    "--tolerance",
+    type=float,
+    help="How far the reference may be from the exact model, relative to an endpoint's largest value.  [4 times the "
+    "rounding of float32, at least 1e-5; 1e-12 in float64]",
+)
 @click.option("--float64", is_flag=True, help="Compute both sides in float64.")
 @click.option(
     "--ema",
@@ -31,25 +36,30 @@ converters = lazy_loader.load("converters")
     show_default=True,
     help="Which values of a checkpoint the weights must equal: either, the averaged ones, the plain ones.",
 )
+@click.option("--partial", is_flag=True, help="Accept a reference with fewer than half of the model's endpoints.")
+@click.option("--all", "every_row", is_flag=True, help="Print every endpoint, not only those that differ and the worst.")
 @click.option("--report", "report_file", type=click.Path(path_type=pathlib.Path), help="Write a page for a browser.")
 @as_json
-def verify_command(model, reference, images, tolerance, float64, ema, report_file, as_json):
-    """Hold MODEL (.keras) against REFERENCE.
+def verify_command(model, reference, images, tolerance, float64, ema, partial, every_row, report_file, as_json):
+    """Compare MODEL (.keras) with REFERENCE.
 
     \b
-    a checkpoint, a manifest (.json)   weights, bit for bit
+    a checkpoint, a manifest (.json)   weights, bit for bit, and the structure of the network
     a frozen graph (.pb)               outputs at every endpoint
     a TF-Hub module                    outputs in inference and in training mode
-    a published model by its name      weights, against its checkpoint, which is fetched, and against the
+    a published model by its name      weights, with those of its checkpoint, which is fetched, and with the
                                        checksums in its hub module, where they are known
 
-    MODEL may be a hub module and REFERENCE a checkpoint: does the module carry its averaged or its plain variables?
+    Outputs are compared with the exact model, the network in float64 (docs/parity.md). MODEL may be a hub module and
+    REFERENCE a checkpoint, to learn whether the module holds its averaged or its plain variables.
     """
+    if pathlib.Path(reference).suffix == ".keras" and pathlib.Path(model).suffix != ".keras":
+        raise click.UsageError(f"MODEL comes first: mobilenets verify {reference} {model}")
     is_keras = pathlib.Path(model).suffix == ".keras"
     if not is_keras and (images or report_file):
         raise click.UsageError(f"--images and --report are for a .keras file, not for {model}.")
     with working("Loading TensorFlow and Keras") as say:
-        from converters.manifest import open_keras_file
+        from converters.keras_file import open_keras_file
 
         say(f"Opening {model}")
         loaded = open_keras_file(model) if is_keras else model
@@ -61,8 +71,17 @@ def verify_command(model, reference, images, tolerance, float64, ema, report_fil
     with download_bar(reference) as progress:
         fetched = source_of(reference, progress)
     with working(f"Comparing with {reference}") as say:
+        from converters.reports.tables import report_text, terminal_width
+
         report = converters.verify(
-            loaded, reference, batch, tolerance, ema=ema, dtype="float64" if float64 else None, name=model
+            loaded,
+            reference,
+            batch,
+            tolerance,
+            ema=ema,
+            dtype="float64" if float64 else None,
+            partial=partial,
+            name=model,
         )
         if report_file:
             from converters.reports.html import write_html_report
@@ -70,5 +89,8 @@ def verify_command(model, reference, images, tolerance, float64, ema, report_fil
 
             say(f"Writing {report_file}")
             write_html_report(report, provenance_of(loaded, model, fetched), report_file)
-    click.echo(report.to_json() if as_json else str(report))
+    if as_json:
+        click.echo(report.to_json())
+    else:
+        click.echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width()))
     sys.exit(0 if report.passed else 1)

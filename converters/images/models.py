@@ -14,7 +14,8 @@ from converters.conversion import conversion_of
 from converters.errors import ConversionError
 from converters.fetching import source_of
 from converters.inference import inference_function
-from converters.manifest import load_model, manifest_path, open_keras_file, read_manifest
+from converters.keras_file import load_model, open_keras_file
+from converters.manifest import manifest_path, read_manifest
 from mobilenets.names import SCOPES
 
 Images = np.ndarray

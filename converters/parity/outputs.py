@@ -1,4 +1,4 @@
-"""What a Keras model gives at its endpoints, in the type and mode in which it is to be compared."""
+"""The endpoints of a Keras model as arrays, in a dtype and a mode."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,26 +11,42 @@ Arrays = dict[str, np.ndarray]
 
 
 def endpoint_function(model: keras.Model, dtype: str, training: bool = False) -> Callable[[np.ndarray], Arrays]:
-    """A function from images in [0, 1] to every endpoint of ``model``, computed in ``dtype``.
+    """Returns a function from images in [0, 1] to every endpoint of ``model``, computed in ``dtype``.
 
-    A model that takes [-1, 1] is given them. In training mode the moving statistics of ``model`` are updated, unless
-    it computes in another type: then those of a copy.
+    A model that takes [-1, 1] gets them in that range. In training mode the moving statistics of ``model`` are
+    updated, unless it computes in another type: then those of a copy.
     """
     if any(layer.compute_dtype != dtype for layer in model.layers):
         model = with_dtype(model, dtype)
-    taps = keras.Model(model.input, mobilenets.endpoints(model))
+    return endpoints_as_built(model, dtype, training)
+
+
+def own_outputs(model: keras.Model) -> Callable[[np.ndarray], Arrays]:
+    """Returns a function from images in [0, 1] to every endpoint of ``model`` as it is: its own dtypes and backend."""
+    return endpoints_as_built(model, model.inputs[0].dtype)
+
+
+def endpoints_as_built(model: keras.Model, dtype: str, training: bool = False) -> Callable[[np.ndarray], Arrays]:
+    """Returns a function from images in [0, 1], passed on in ``dtype``, to every endpoint of ``model`` itself."""
+    endpoints = keras.Model(model.input, mobilenets.endpoints(model))
     unit_range = any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
 
     def run(images: np.ndarray) -> Arrays:
         images = images.astype(dtype)
-        outputs = taps(images if unit_range else 2 * images - 1, training=training)
-        return {name: keras.ops.convert_to_numpy(output) for name, output in outputs.items()}
+        outputs = endpoints(images if unit_range else 2 * images - 1, training=training)
+        return {name: _array(output) for name, output in outputs.items()}
 
     return run
 
 
+def _array(output) -> np.ndarray:
+    """An output as NumPy knows it: bfloat16, which NumPy has not, as float32."""
+    array = np.asarray(keras.ops.convert_to_numpy(output))
+    return array.astype(np.float32) if array.dtype.kind not in "f" else array
+
+
 def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
-    """A copy of ``model`` with the same weights that computes in ``dtype``, from its inputs on."""
+    """Returns a copy of ``model`` with the same weights that computes in ``dtype``, from its inputs on."""
 
     def retyped(config):
         if isinstance(config, Mapping):

@@ -1,27 +1,56 @@
-"""Weights, bit for bit, against a manifest or against a source of slim variables."""
+"""Compares weights bit for bit, and the structure around them, with a manifest or a source of slim variables."""
 
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Set
 
+import keras
 import numpy as np
 
-import checkpoints
 from converters.averages import Chosen, Sorted, choose, sort_names
-from converters.manifest import fingerprints, read_manifest
+from converters.errors import ConversionError
+from converters.manifest import configured_structure, fingerprints, read_manifest
 from converters.names import is_logits, is_trainable
 from converters.parity.comparison import Report, WeightRow, compare_weights
 from converters.parity.published import held_against_published
+from converters.recognition import recognise
+from converters.structure import published_structure, structure, structure_differences
+from mobilenets.names import slim_name
 
 Arrays = Mapping[str, np.ndarray]
 VALUES = {"always": "averaged", "never": "plain"}
 
 
-def verify_manifest(name: str, found: Arrays, reference: str | pathlib.Path) -> Report:
-    """Every variable's shape, type and checksum against those that the manifest lists."""
-    expected, found = read_manifest(reference)["variables"], fingerprints(found)
-    rows = (_manifest_row(key, found.get(key), expected.get(key)) for key in sorted({*found, *expected}))
-    return Report("weights", name, str(reference), tuple(rows))
+def verify_manifest(
+    name: str, found: Arrays, reference: str | pathlib.Path, model: keras.Model | None = None
+) -> Report:
+    """Compares every variable's shape, type and checksum, and the structure of ``model``, with a manifest."""
+    manifest = read_manifest(reference)
+    expected, found = manifest["variables"], fingerprints(found)
+    rows = tuple(_manifest_row(key, found.get(key), expected.get(key)) for key in sorted({*found, *expected}))
+    report = Report("weights", name, str(reference), rows)
+    return report if model is None else compared_structure(report, model, configured_structure(manifest), "the manifest")
+
+
+def verify_structure(report: Report, model: keras.Model) -> Report:
+    """Adds to a report on weights how the structure of ``model`` compares with the network that they belong to."""
+    try:
+        expected = published_structure(model)
+    except ConversionError as error:
+        return dataclasses.replace(report, notes=(*report.notes, f"The structure was not compared: {error}"))
+    return compared_structure(report, model, expected, "the network of these weights")
+
+
+def compared_structure(report: Report, model: keras.Model, expected: Mapping[str, str], whose: str) -> Report:
+    """Adds a row for each layer of ``model`` that differs from ``expected``, the structure of ``whose``."""
+    differing = structure_differences(structure(model), expected)
+    rows = tuple(WeightRow(f"layer {slim_name(layer)}", (), text, False) for layer, text in differing.items())
+    note = (
+        f"{len(differing)} of {len(expected)} layers differ from {whose}."
+        if differing
+        else f"The structure ({len(expected)} layers) is that of {whose}."
+    )
+    return dataclasses.replace(report, rows=(*report.rows, *rows), notes=(*report.notes, note))
 
 
 def _manifest_row(name: str, found: Mapping | None, expected: Mapping | None) -> WeightRow:
@@ -48,29 +77,42 @@ def verify_variables(
     reports = dict(_reports(name, found, variables, reference, ema))
     policy, best = min(reports.items(), key=lambda item: sum(not row.passed for row in item[1].rows))
     others = [note for report in reports.values() for note in report.notes if report is not best]
-    rows, notes = best.rows, ()
+    rows, notes = best.rows, _different_networks(found, variables)
     if published is not None:
-        rows, notes = held_against_published(rows, found, published, policy == "always")
+        rows, more = held_against_published(rows, found, published, policy == "always")
+        notes += more
     return Report("weights", name, reference, rows, notes=(*best.notes, *others, *notes))
 
 
+def _different_networks(found: Arrays, variables: Arrays) -> tuple[str, ...]:
+    """A note where the two sides are of another family or multiplier."""
+    try:
+        sides = [recognise(Chosen(side, sort_names(side).owners()).shapes, "") for side in (found, variables)]
+    except ConversionError:
+        return ()
+    ours, theirs = (f"{side.family} {side.depth_multiplier:g}" for side in sides)
+    if ours == theirs:
+        return ()
+    return (f"These are different networks: the model is {ours}, the reference {theirs}.",)
+
+
 def verify_saved(
-    name: str, found: Arrays, source: str | pathlib.Path, averaged: bool, published: str | None = None
+    name: str, found: Arrays, variables: Arrays, source: str, averaged: bool, published: str | None = None
 ) -> Report:
-    """The weights of a converted model that was saved and loaded again against the source of the conversion.
+    """Compares the weights of a converted model, saved and loaded again, with the source of the conversion.
 
     Args:
         name: what to call the model.
-        found: ``{slim name: array}`` of the model.
-        source: what was converted.
+        found: ``{slim name: array}`` of the loaded model.
+        variables: what the source holds.
+        source: what to call the source.
         averaged: whether the conversion took averaged values.
         published: the published model that the source is: its known checksums are compared too.
     """
-    with checkpoints.open_variables(source) as variables:
-        shapes = Chosen(variables, sort_names(variables).owners()).shapes
-        new = [key for key, array in found.items() if is_logits(key) and shapes.get(key) != array.shape]
-        taken = {key: array for key, array in found.items() if key not in new}
-        report = verify_variables(name, taken, variables, str(source), "always" if averaged else "never", published)
+    shapes = Chosen(variables, sort_names(variables).owners()).shapes
+    new = [key for key, array in found.items() if is_logits(key) and shapes.get(key) != array.shape]
+    taken = {key: array for key, array in found.items() if key not in new}
+    report = verify_variables(name, taken, variables, source, "always" if averaged else "never", published)
     if new:
         note = f"The classification layer is new, and was not compared: {', '.join(new)}."
         report = dataclasses.replace(report, notes=(*report.notes, note))

@@ -11,7 +11,7 @@ import jinja2
 
 import checkpoints
 from converters.parity.comparison import OutputRow, Report
-from converters.reports.tables import shape_text, verdict
+from converters.reports.tables import output_cells, shape_text, verdict
 
 TEMPLATE = pathlib.Path(__file__).with_name("report.html.jinja")
 
@@ -31,9 +31,10 @@ def html_report(report: Report, provenance: Mapping[str, Mapping[str, object]]) 
         # Every other piece is a number such as 1e-05, which is not to be broken at the end of a line.
         verdict=re.split(r"(\d[\d.]*e-\d+)", verdict(report).split(": ", 1)[1]),
         failed=[row for row in report.rows if not row.passed],
-        plot=plot_of(report.rows, report.tolerance) if report.comparison == "outputs" and report.rows else None,
+        plot=plot_of(report.rows) if report.comparison == "outputs" and report.rows else None,
         provenance=provenance,
         shape_text=shape_text,
+        output_cells=output_cells,
         css_class={True: "passed", False: "failed"},
     )
 
@@ -58,43 +59,47 @@ def _template() -> jinja2.Template:
 
 
 class Point(NamedTuple):
-    """An endpoint in the plot: `x` in percent of the width, `y` in pixels from the top."""
+    """An endpoint in the plot: `x` in percent of the width; `y`, `rounding` and `bound` in pixels from the top."""
 
     row: OutputRow
     x: float
     y: float
+    rounding: float
+    bound: float
 
     @property
     def title(self) -> str:
-        """What is told of it."""
-        if math.isnan(self.row.max_relative):
-            return f"{self.row.name}: cannot be compared"
-        return f"{self.row.name}: {self.row.max_relative:.2e}" if self.row.max_relative else f"{self.row.name}: equal"
+        """What the page shows when the pointer rests on it."""
+        row = self.row
+        if row.shape != row.model_shape:
+            return f"{row.name}: {shape_text(row.shape)} in the reference, {shape_text(row.model_shape)} in the model"
+        if math.isnan(row.reference_error):
+            return f"{row.name}: not a number"
+        return f"{row.name}: error {row.reference_error:.2e}, rounding {row.rounding:.2e}, allowed {row.bound:.2e}"
 
 
 class Line(NamedTuple):
-    """A line of the plot, and what is written on it; `at` as the x or the y of a `Point`."""
+    """A line of the plot and its label; `at` as the x or the y of a `Point`."""
 
     label: str
     at: float
 
 
 class Plot(NamedTuple):
-    """Relative difference along the network, from the first endpoint to the last, on a log scale."""
+    """Errors along the network, from the first endpoint to the last, on a log scale."""
 
     height: float
     base: float
+    half_step: float
     decades: list[Line]
-    tolerance: Line
     points: list[Point]
     parts: list[Line]
 
 
-def plot_of(rows: Sequence[OutputRow], tolerance: float) -> Plot:
-    """Places endpoints: equal ones at the very bottom, those without a finite difference at the very top."""
-    shown = [
-        value for value in (*(row.max_relative for row in rows), tolerance, tolerance / 10) if 0 < value < math.inf
-    ]
+def plot_of(rows: Sequence[OutputRow]) -> Plot:
+    """Places endpoints: equal ones at the very bottom, those without a finite error at the very top."""
+    values = (value for row in rows for value in (row.reference_error, row.rounding, row.bound))
+    shown = [value for value in values if 0 < value < math.inf]
     low = math.floor(math.log10(min(shown, default=1)))
     high = max(math.ceil(math.log10(max(shown, default=1))), low + 1)
     base = PLOT_HEIGHT - MARGIN
@@ -109,14 +114,18 @@ def plot_of(rows: Sequence[OutputRow], tolerance: float) -> Plot:
     # At most seven lines, so that their labels stay apart.
     decades = range(low, high + 1, math.ceil((high - low) / 7))
     # On the left there is room for those labels.
-    places = [round(12 + 86 * (index + 0.5) / len(rows), 2) for index in range(len(rows))]
+    step = 86 / len(rows)
+    places = [round(12 + step * (index + 0.5), 2) for index in range(len(rows))]
     parts = [row.name.rpartition(": ")[0] for row in rows]
     return Plot(
         height=PLOT_HEIGHT,
         base=base,
+        half_step=step / 2,
         decades=[Line(f"1e{power:+03d}", y(10.0**power)) for power in decades],
-        tolerance=Line(f"tolerance {tolerance:g}", y(tolerance)),
-        points=[Point(row, x, y(row.max_relative)) for row, x in zip(rows, places, strict=True)],
-        # A hub module is gone through more than once; its rows are named by "training: " and so on.
+        points=[
+            Point(row, x, y(row.reference_error), y(row.rounding), y(row.bound))
+            for row, x in zip(rows, places, strict=True)
+        ],
+        # A hub module is run more than once; the names of its rows begin with "training: " and so on.
         parts=[Line(parts[i], places[i]) for i in range(1, len(rows)) if parts[i] != parts[i - 1] and parts[i]],
     )

@@ -1,6 +1,8 @@
 """What people read: reports and lists as plain tables."""
 
 import io
+import shutil
+import sys
 from collections.abc import Iterable, Mapping
 
 from rich import box
@@ -9,42 +11,92 @@ from rich.table import Column, Table
 
 from mobilenets import ModelInfo
 
+WORST = 5
 
-def report_text(report) -> str:
-    """A report of `converters.parity` as text: verdict first, then a row per endpoint (or per differing variable)."""
-    rows = report.rows if report.comparison == "outputs" else [row for row in report.rows if not row.passed]
-    parts = [verdict(report), *report.notes]
-    if rows:
-        parts.append(text_of(_outputs(report) if report.comparison == "outputs" else _weights(rows)))
-    return "\n".join(parts)
+
+def report_text(report, every_row: bool = True, width: int = 200) -> str:
+    """Returns a report of `converters.verify` as text: the verdict, notes, a table, and the verdict again.
+
+    Args:
+        report: on weights or outputs.
+        every_row: whether the table has all endpoints, or only those that differ and the five worst. Of weights it has
+            those that differ in either case.
+        width: of the table, in characters.
+    """
+    outputs = report.comparison == "outputs"
+    if outputs:
+        rows = report.rows if every_row else _failures_and_worst(report.rows)
+    else:
+        rows = [row for row in report.rows if not row.passed]
+    if not rows:
+        return "\n".join([verdict(report), *report.notes])
+    left_out = len(report.rows) - len(rows)
+    more = [f"{left_out} more rows agree (--all prints them)."] if outputs and left_out else []
+    table = text_of(_outputs(report, rows) if outputs else _weights(rows), width)
+    return "\n".join([verdict(report), *report.notes, table, *more, verdict(report)])
+
+
+def _failures_and_worst(rows):
+    """The rows that differ and the five closest to their bounds, in the order of the network."""
+    worst = sorted(rows, key=lambda row: -row.reference_error / row.bound if row.bound else 0.0)[:WORST]
+    return [row for row in rows if not row.passed or row in worst]
+
+
+def terminal_width() -> int:
+    """Returns the width of the terminal, or 200 where standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
 
 
 def verdict(report) -> str:
-    """One sentence: what was compared with what, and how it came out."""
+    """Returns one sentence: what was compared with what, and the result."""
     failed = sum(not row.passed for row in report.rows)
-    what = "endpoints" if report.comparison == "outputs" else "variables"
+    agree = f"{len(report.rows) - failed} of {len(report.rows)}"
     head = f"{'PASSED' if report.passed else 'FAILED'}: {report.model} against {report.reference}: "
     if report.comparison == "weights":
-        return head + f"{len(report.rows) - failed} of {len(report.rows)} {what} are equal bit for bit."
-    worst = max((row.max_relative for row in report.rows if row.max_relative == row.max_relative), default=0.0)
+        layers = sum(row.name.startswith("layer ") for row in report.rows)
+        variables = len(report.rows) - layers
+        equal = sum(row.passed for row in report.rows)
+        structure = f", and {layers} layers differ" if layers else ""
+        return head + f"{equal} of {variables} variables are equal bit for bit{structure}."
+    few = ""
+    if report.endpoints is not None and report.compared < report.endpoints:
+        few = f" ({report.compared} of the model's {report.endpoints} endpoints compared)"
+    finite = [row for row in report.rows if row.reference_error == row.reference_error]
+    worst = max(finite, key=lambda row: row.reference_error / row.bound if row.bound else 0.0, default=None)
+    if worst is None:
+        return head + f"{agree} endpoints agree{few}."
     return head + (
-        f"{len(report.rows) - failed} of {len(report.rows)} {what} agree within {report.tolerance:g} of their largest "
-        f"absolute value; the worst differs by {worst:.2g}."
+        f"{agree} endpoints agree{few}; the worst is {worst.reference_error:.2g} from the exact model, "
+        f"and {worst.bound:.2g} is allowed."
     )
 
 
-def _outputs(report) -> Table:
-    table = _table("endpoint", "shape", *(_right(name) for name in ("max absolute", "max relative", "top-1")), "")
+def _outputs(report, rows) -> Table:
+    columns = ("reference error", "rounding", "allowed", "this model", "cosine", "top-1")
+    table = _table(Column("endpoint", overflow="fold"), "shape", *map(_right, columns), "")
     first = report.first_failure
-    for row in report.rows:
-        mark = "" if row.passed else "FAILED" + (" <- first beyond the tolerance" if row is first else "")
-        table.add_row(*_output_cells(row), mark, style=None if row.passed else "red")
+    for row in rows:
+        mark = "" if row.passed else "FAILED" + (" <- first" if row is first else "")
+        table.add_row(*output_cells(row), mark, style=None if row.passed else "red")
     return table
 
 
-def _output_cells(row) -> tuple[str, ...]:
+def output_cells(row) -> tuple[str, ...]:
+    """Returns the figures of an endpoint as texts: name, shape, errors, bound, cosine similarity, top-1 agreement."""
+    shape = shape_text(row.shape)
+    if row.shape != row.model_shape:
+        shape = f"{shape}, model {shape_text(row.model_shape)}"
     agreement = "" if row.top1_agreement is None else f"{row.top1_agreement:.0%}"
-    return row.name, shape_text(row.shape), f"{row.max_absolute:.2e}", f"{row.max_relative:.2e}", agreement
+    errors = (row.reference_error, row.rounding, row.bound, row.model_error)
+    return row.name, shape, *map(_error_text, errors), _cosine_text(row.cosine), agreement
+
+
+def _error_text(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:.1e}"
+
+
+def _cosine_text(value: float) -> str:
+    return "" if value != value else f"{value:.6f}"
 
 
 def _weights(rows) -> Table:
@@ -86,8 +138,8 @@ def _right(name: str) -> Column:
     return Column(name, justify="right")
 
 
-def text_of(table: Table) -> str:
-    """A rich table as plain text, as wide as it needs to be."""
+def text_of(table: Table, width: int = 200) -> str:
+    """Returns a rich table as plain text of at most so many characters a line."""
     stream = io.StringIO()
-    Console(file=stream, width=200, color_system=None).print(table)
-    return stream.getvalue().rstrip()
+    Console(file=stream, width=width, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().splitlines())

@@ -1,0 +1,92 @@
+"""What a source's graph says that weights do not: strides, and the size and range of the images."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import mobilenets
+from converters.errors import ConversionError
+from converters.structure import stride_choices
+from mobilenets.atrous import atrous
+from mobilenets.families import convolutions
+
+Strides = Mapping[str, tuple]
+
+
+class GraphFacts(NamedTuple):
+    """What a graph says.
+
+    Attributes:
+        strides: ``{slim scope of a convolution: (stride, dilation)}``.
+        image_size: height and width that the graph takes, None for any; None altogether where it is not known.
+        notes: sentences on it for the user.
+    """
+
+    strides: Strides = {}
+    image_size: tuple[int | None, int | None] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def graph_facts(source: object) -> GraphFacts:
+    """Reads the graph that a source is, or the ``.meta`` file next to a checkpoint.
+
+    Args:
+        source: a path, or a mapping of arrays, which has no graph.
+
+    Raises:
+        ConversionError: the file is no graph, or takes images with other than 3 channels.
+        OSError: it cannot be read.
+    """
+    if isinstance(source, Mapping):
+        return GraphFacts()
+    path = pathlib.Path(source)
+    if path.suffix == ".pb" and path.is_file():
+        return _facts_of_frozen_graph(path)
+    is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
+    meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
+    return GraphFacts(_strides_of_meta_graph(meta)) if meta.is_file() else GraphFacts()
+
+
+def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
+    from converters.parity.frozen_graph import FrozenGraph
+
+    graph = FrozenGraph(path)
+    if graph.channels != 3:
+        raise ConversionError(f"{path} takes images with {graph.channels} channels; only 3 (RGB) are supported.")
+    low, high = graph.input_range
+    height, width = ("any" if size is None else size for size in graph.image_size)
+    note = f"The graph takes images of {height}x{width} pixels in [{low:g}, {high:g}]; the model takes them in [0, 1]."
+    return GraphFacts(graph.strides, graph.image_size, (note,))
+
+
+def _strides_of_meta_graph(path: pathlib.Path) -> Strides:
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    from converters.parity.graph_structure import strides_of
+
+    try:
+        return strides_of(tf.compat.v1.MetaGraphDef.FromString(path.read_bytes()).graph_def)
+    except DecodeError as error:
+        raise ConversionError(f"{path}, next to the checkpoint, is damaged: it is no MetaGraphDef.") from error
+
+
+def options_for(family: str, strides: Strides) -> dict[str, int] | None:
+    """Finds the constructor's arguments that give these strides and dilations.
+
+    Returns:
+        The arguments, none for the published network, or None where no arguments give them: the comparison of outputs
+        then names the first endpoint that differs.
+    """
+    for options in stride_choices(family):
+        expected = _network_strides(family, **options)
+        if all(strides[scope] == expected[scope] for scope in strides.keys() & expected.keys()):
+            return options
+    return None
+
+
+def _network_strides(family: str, first_stride: int = 2, output_stride: int | None = None) -> dict[str, tuple[int, int]]:
+    """``{scope: (stride, dilation)}`` of a family's convolutions with kernels larger than 1x1."""
+    spatial = [conv for conv in convolutions(family, 1.0, mobilenets.published.PUBLISHED_CLASSES) if conv.kernel_size > 1]
+    nominal = [first_stride, *(conv.stride for conv in spatial[1:])]
+    return {conv.scope: step for conv, step in zip(spatial, atrous(nominal, output_stride), strict=True)}

@@ -1,0 +1,108 @@
+"""``.keras`` files: opened in safe mode, saved once they are verified, loaded against their manifest."""
+
+import json
+import pathlib
+
+import keras
+
+import checkpoints
+from converters.assignment import describe, slim_variables
+from converters.conversion import Conversion
+from converters.errors import ConversionError
+from converters.manifest import (
+    configured_structure,
+    differing_variables,
+    manifest_of,
+    manifest_path,
+    read_manifest,
+)
+from converters.staging import check_model_path
+from converters.structure import structure, structure_differences
+
+
+def save_model(
+    conversion: Conversion, path: str | pathlib.Path, force: bool = False, *, verify: bool = True, partial: bool = False
+) -> dict:
+    """Writes the model and its manifest, whole or not at all, once the written file is verified.
+
+    The file is loaded again. Its weights are compared with the source bit for bit, its structure with the network that
+    was built, and, where the source is or holds a graph that can be run, its outputs with that graph at every endpoint.
+
+    Args:
+        conversion: from `converters.conversion_of`.
+        path: the ``.keras`` file. ``<name>.manifest.json`` is written next to it.
+        force: whether an existing file is replaced.
+        verify: whether the file is compared before it gets its name.
+        partial: whether a graph with fewer than half of the model's endpoints is enough.
+
+    Returns:
+        The manifest. Its entry ``verification`` says what was compared.
+
+    Raises:
+        VerificationError: a comparison failed; ``reports`` of the error holds the reports, and nothing is written.
+        ConversionError: the file exists, or its name does not end in ``.keras``.
+        OSError: the folder does not exist or cannot be written.
+
+    Example:
+        >>> conversion = converters.conversion_of("mobilenet_v1_0.25_128.tgz")
+        >>> manifest = converters.save_model(conversion, "model.keras")
+    """
+    from converters.saved_file import verify_file
+
+    path = pathlib.Path(path)
+    check_model_path(path, force)
+    # The manifest is moved first, so that a new model never stands without it.
+    with checkpoints.replacing(path) as model_file:
+        conversion.model.save(model_file)
+        verification = verify_file(conversion, model_file, str(path), partial) if verify else None
+        manifest = manifest_of(conversion, verification)
+        with checkpoints.replacing(manifest_path(path)) as manifest_file:
+            pathlib.Path(manifest_file).write_text(json.dumps(manifest, indent=1) + "\n")
+    return manifest
+
+
+def load_model(path: str | pathlib.Path) -> keras.Model:
+    """Loads a ``.keras`` file and compares every weight and layer with the manifest next to it.
+
+    Args:
+        path: the ``.keras`` file; ``<name>.manifest.json`` lies next to it. The file is opened in Keras's safe mode.
+
+    Raises:
+        ConversionError: a weight or a layer is not as the manifest lists it (a changed file, or weights that traded
+            places), or the file is no Keras model.
+        OSError: a file is missing or cannot be read.
+    """
+    model = open_keras_file(path)
+    manifest = read_manifest(manifest_path(path))
+    lines = differing_variables(slim_variables(model), manifest)
+    if lines:
+        raise ConversionError(
+            f"{path} does not hold the weights that its manifest lists: {describe(lines, changed='different')}"
+        )
+    differing = structure_differences(structure(model), configured_structure(manifest))
+    if differing:
+        listed = "\n".join(f"! {name}: {text}" for name, text in list(differing.items())[:5])
+        raise ConversionError(
+            f"{path} has the weights that its manifest lists in another network: {len(differing)} layers differ\n{listed}"
+        )
+    return model
+
+
+def open_keras_file(path: str | pathlib.Path) -> keras.Model:
+    """Loads a ``.keras`` file in safe mode (no code from the file is run), without looking for a manifest.
+
+    Raises:
+        ConversionError: the file is no Keras model.
+        FileNotFoundError: there is no such file.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".keras":
+        raise ConversionError(f"The model {path} must be a .keras file.")
+    if not path.is_file():
+        raise FileNotFoundError(f"The model {path} does not exist.")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        # Keras lets zipfile's, h5py's and its own errors of many types through.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConversionError(f"{path} cannot be opened as a Keras model: {reason}") from error

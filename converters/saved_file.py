@@ -1,0 +1,117 @@
+"""The comparison that a converted file passes before it gets its name."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import checkpoints
+from converters.assignment import slim_variables
+from converters.conversion import Conversion
+from converters.errors import VerificationError
+from converters.graph_facts import graph_facts
+from converters.keras_file import open_keras_file
+from converters.parity.comparison import Report
+from converters.parity.hub_module import is_hub_module
+from converters.parity.weights import compared_structure, verify_saved
+from converters.structure import structure
+from converters.verification import verify_outputs
+
+NO_GRAPH = "not compared, the source has no graph (strides and padding are those of the published network)"
+META_GRAPH = "not compared, the source has no graph that can be run (strides are those of its .meta file)"
+
+
+def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, partial: bool) -> dict[str, dict]:
+    """Compares a saved model, loaded again, with the source of its conversion.
+
+    Args:
+        conversion: what was saved.
+        file: where it was saved.
+        name: what to call it.
+        partial: whether a graph with fewer than half of the model's endpoints is enough.
+
+    Returns:
+        Of ``weights`` and ``outputs`` each: ``result`` (a sentence), ``compared`` (how many) and ``notes``.
+
+    Raises:
+        VerificationError: a comparison failed.
+    """
+    model = open_keras_file(file)
+    reports = [_weights(conversion, model, name)]
+    outcome = {"weights": _weights_result(reports[0]), "outputs": {"result": NO_GRAPH, "compared": 0, "notes": []}}
+    if reports[0].passed:
+        with runnable_graph(conversion.origin) as graph:
+            if graph is not None:
+                reports.append(verify_outputs(name, model, graph, conversion.source, partial=partial))
+                outcome["outputs"] = _outputs_result(reports[1])
+            elif graph_facts(conversion.origin).strides:
+                outcome["outputs"]["result"] = META_GRAPH
+    failed = [report for report in reports if not report.passed]
+    if failed:
+        what = "variables and layers" if failed[0].comparison == "weights" else "endpoints"
+        wrong = sum(not row.passed for row in failed[0].rows)
+        raise VerificationError(
+            f"{name} was not written: {wrong} of {len(failed[0].rows)} {what} differ from {conversion.source}"
+            f"{_first_failure(failed[0])} (--no-verify, or verify=False, writes it without this comparison).",
+            tuple(reports),
+        )
+    return outcome
+
+
+def _weights(conversion: Conversion, model, name: str) -> Report:
+    with contextlib.ExitStack() as resources:
+        variables = conversion.origin
+        if not isinstance(variables, Mapping):
+            variables = resources.enter_context(checkpoints.open_variables(variables))
+        averaged = conversion.averaged > 0
+        report = verify_saved(name, slim_variables(model), variables, conversion.source, averaged, conversion.published)
+    return compared_structure(report, model, structure(conversion.model), "the network that was built")
+
+
+def _weights_result(report: Report) -> dict:
+    result = f"{len(report.rows)} variables of the saved file equal the source's bit for bit"
+    return {"result": result, "compared": len(report.rows), "notes": list(report.notes)}
+
+
+def _outputs_result(report: Report) -> dict:
+    worst = max(report.rows, key=lambda row: row.reference_error / row.bound)
+    result = (
+        f"{report.compared} of the model's {report.endpoints} endpoints agree with the source's graph; the worst, "
+        f"{worst.name}, is {worst.reference_error:.1e} from the exact model ({worst.bound:.1e} is allowed)"
+    )
+    return {"result": result, "compared": report.compared, "notes": list(report.notes)}
+
+
+def _first_failure(report: Report) -> str:
+    row = report.first_failure
+    if row is None:
+        return f": only {report.compared} of the model's {report.endpoints} endpoints are in its graph"
+    if report.comparison == "weights":
+        return f", {row.name} first ({row.finding})"
+    if row.shape != row.model_shape:
+        return f", {row.name} first: {row.shape} in the source's graph, {row.model_shape} in the model"
+    return f", {row.name} first: {row.reference_error:.1e} from the exact model, and {row.bound:.1e} is allowed"
+
+
+@contextlib.contextmanager
+def runnable_graph(origin: object) -> Iterator[pathlib.Path | None]:
+    """The frozen graph or module that a source is, or holds next to its checkpoint; None where there is none."""
+    if isinstance(origin, Mapping):
+        yield None
+        return
+    path = pathlib.Path(origin)
+    if checkpoints.is_archive(path):
+        with checkpoints.unpacked(path) as folder:
+            yield _graph_in(folder)
+    elif path.is_dir():
+        yield _graph_in(path)
+    else:
+        yield path if path.suffix == ".pb" else None
+
+
+def _graph_in(folder: pathlib.Path) -> pathlib.Path | None:
+    if is_hub_module(folder):
+        return folder
+    modules = [file.parent for file in sorted(folder.rglob("saved_model.pb"))]
+    graphs = modules or sorted(folder.rglob("*.pb"))
+    # Several graphs next to one checkpoint (a quantized one, for example): which is its own is not known.
+    return graphs[0] if len(graphs) == 1 else None

@@ -1,0 +1,164 @@
+"""What a model computes with its weights, layer by layer: types, strides, padding, epsilon, activations, connections.
+
+Equal weights are half a proof: a file whose epsilon, stride or activation was changed holds the same weights and is
+another network. So the structure is compared with the network of the configuration as well, and a manifest pins it.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import keras
+
+import mobilenets
+from converters.errors import ConversionError
+from converters.names import weights_by_slim_name
+from converters.recognition import recognise
+
+_KERNEL = ("kernel_size", "strides", "padding", "dilation_rate", "data_format", "activation", "use_bias")
+_POOL = ("pool_size", "strides", "padding", "data_format")
+
+# Layer type -> the arguments that its outputs depend on. What matters to training alone (initializers, regularizers,
+# momentum, dropout's rate) or to the precision (dtypes) is left out, and so is what only newer versions of Keras know.
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "Rescaling": ("scale", "offset"),
+    "Conv2D": ("filters", "groups", *_KERNEL),
+    "DepthwiseConv2D": ("depth_multiplier", *_KERNEL),
+    "SeparableConv2D": ("filters", "depth_multiplier", *_KERNEL),
+    "BatchNormalization": ("axis", "epsilon", "center", "scale"),
+    "ReLU": ("max_value", "negative_slope", "threshold"),
+    "Activation": ("activation",),
+    "MaxPooling2D": _POOL,
+    "AveragePooling2D": _POOL,
+    "GlobalAveragePooling2D": ("keepdims", "data_format"),
+    "GlobalMaxPooling2D": ("keepdims", "data_format"),
+    "ZeroPadding2D": ("padding", "data_format"),
+    "Cropping2D": ("cropping", "data_format"),
+    "Flatten": ("data_format",),
+    "Concatenate": ("axis",),
+    "InputLayer": (),
+    "Add": (),
+    "Multiply": (),
+    "Identity": (),
+    "Dropout": (),
+    "Softmax": ("axis",),
+}
+# They compute what the stock layer computes, but for the moving statistics in training.
+_BATCH_NORMS = ("BesselBatchNormalization", "FusedBatchNormalization")
+
+
+def structure(model: keras.Model) -> dict[str, str]:
+    """Describes every layer of a functional model.
+
+    Returns:
+        ``{layer name: text}`` in the order of the model, such as ``BatchNormalization(axis=-1, epsilon=0.001,
+        center=True, scale=False) <- MobilenetV1__Conv2d_0``.
+    """
+    return {layer["config"]["name"]: _described(layer) for layer in model.get_config()["layers"]}
+
+
+def _described(layer: Mapping) -> str:
+    kind, config = layer["class_name"], layer["config"]
+    if kind in _BATCH_NORMS and layer["registered_name"] in (f"mobilenets>{kind}", f"converters>{kind}"):
+        kind = "BatchNormalization"
+    elif layer["registered_name"] is not None:
+        kind = layer["registered_name"]
+    # A layer that is not in the table is described by all that it says of itself.
+    names = ARGUMENTS.get(kind, tuple(sorted(config.keys() - {"name", "dtype", "trainable"})))
+    arguments = ", ".join(f"{name}={_text(config.get(name))}" for name in names)
+    sources = ", ".join(dict.fromkeys(_sources(layer.get("inbound_nodes", ()))))
+    return f"{kind}({arguments})" + (f" <- {sources}" if sources else "")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "x".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _sources(node: object) -> Iterator[str]:
+    """Names of the layers whose outputs a layer takes, from its serialised calls."""
+    if isinstance(node, Mapping):
+        if "keras_history" in node:
+            yield node["keras_history"][0]
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for part in node:
+            yield from _sources(part)
+
+
+def structure_differences(found: Mapping[str, str], expected: Mapping[str, str]) -> dict[str, str]:
+    """Compares two structures.
+
+    Returns:
+        ``{layer name: what differs}``, empty where both are the same.
+    """
+    differing = {}
+    for name in {**expected, **found}:
+        ours, theirs = found.get(name), expected.get(name)
+        if ours is None or theirs is None:
+            differing[name] = f"missing layer: {theirs}" if ours is None else f"additional layer: {ours}"
+        elif ours != theirs:
+            differing[name] = f"{ours}, expected {theirs}"
+    return differing
+
+
+def published_structure(model: keras.Model) -> dict[str, str]:
+    """Builds the network whose variables a model has, and describes it.
+
+    Family, multiplier and classes follow from the names and shapes of the weights, head and image size from the
+    model's inputs and outputs. Strides do not follow from weights: of those that the options ``output_stride`` and
+    ``first_stride`` give, the closest to the model's are taken.
+
+    Raises:
+        ConversionError: the model's weights are not those of a network of this project.
+    """
+    weights = weights_by_slim_name(model)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    network = recognise(shapes, model.name)
+    found = structure(model)
+    arguments = {
+        "depth_multiplier": network.depth_multiplier,
+        "input_shape": tuple(model.input_shape[1:]),
+        "head": _head(model, network.num_classes),
+        "num_classes": network.num_classes or mobilenets.published.PUBLISHED_CLASSES,
+        "rescale_inputs": any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers),
+        **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
+    }
+    best: dict[str, str] = {}
+    for options in stride_choices(network.family):
+        expected = structure(build(network.family, arguments | options))
+        if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
+            best = expected
+        if not _strides_differ(found, best):
+            break
+    return best
+
+
+def build(family: str, arguments: Mapping[str, object]) -> keras.Model:
+    """Builds a network of a family with its constructor's arguments."""
+    from converters.conversion import BUILDERS
+
+    return BUILDERS[family](**arguments)
+
+
+def stride_choices(family: str) -> Iterator[dict[str, int]]:
+    """The arguments that change a family's strides, the published network (no arguments) first."""
+    output_strides = {"mobilenet_v1": (8, 16), "mobilenet_v2": (4, 8, 16)}.get(family, ())
+    for first in ({}, {"first_stride": 1}):
+        yield first
+        yield from (first | {"output_stride": stride} for stride in output_strides)
+
+
+def _strides_differ(found: Mapping[str, str], expected: Mapping[str, str]) -> bool:
+    return any("strides=" in text for text in structure_differences(found, expected).values())
+
+
+def _head(model: keras.Model, num_classes: int | None) -> str:
+    if num_classes:
+        return "classification"
+    return "feature_map" if len(model.output_shape) == 4 else "feature_vector"
+
+
+def require_functional(model: keras.Model) -> None:
+    """Refuses a model whose layers cannot be listed."""
+    if "layers" not in model.get_config():
+        raise ConversionError(f"{model.name} is no functional model; pass the network that was built or converted.")

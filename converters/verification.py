@@ -1,0 +1,258 @@
+"""Compares a model with a reference: a checkpoint, a manifest, a frozen graph, a hub module."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import keras
+import numpy as np
+
+import checkpoints
+import mobilenets
+from converters.assignment import slim_variables
+from converters.errors import ConversionError
+from converters.fetching import source_of
+from converters.keras_file import open_keras_file
+from converters.parity.comparison import FLOORS, Report, compare_outputs
+from converters.parity.exact import exact_values, with_default
+from converters.parity.frozen_graph import FrozenGraph
+from converters.parity.hub import compare_with_module
+from converters.parity.hub_module import is_hub_module, open_hub_module
+from converters.parity.outputs import own_outputs
+from converters.parity.weights import verify_manifest, verify_structure, verify_variables
+from mobilenets.arguments import check_momentum
+
+SEED = 0
+
+
+def verify(
+    model: keras.Model | str | pathlib.Path,
+    reference: str | pathlib.Path | Mapping[str, np.ndarray],
+    images: np.ndarray | None = None,
+    tolerance: float | None = None,
+    *,
+    ema: str = "auto",
+    dtype: str | None = None,
+    batch_norm_momentum: float = 0.99,
+    partial: bool = False,
+    name: str | None = None,
+) -> Report:
+    """Compares a model with a reference: weights bit for bit, or outputs endpoint by endpoint.
+
+    Outputs are judged by the exact model, our network in float64: the reference may be as far from it as float32
+    rounding explains (docs/parity.md). With weights, the structure of the model is compared too: layer types, strides,
+    padding, epsilon, activations and input scaling, with those of the network that the weights belong to.
+
+    Args:
+        model: a network of this project, or the path of its ``.keras`` file; to compare weights also any other source
+            of slim variables (for example, to learn whether a hub module holds averaged or plain values).
+        reference: a manifest (``.json``) or a source of variables that `converters.convert` takes, to compare weights;
+            a frozen graph (``.pb``) or a TF-Hub module (its folder or ``.tar.gz``), to compare outputs. With a module,
+            training mode is compared too: outputs, moving statistics after one call, sum of regularization losses.
+            Or a published model by its name or hub handle: its checkpoint is fetched, and where the checksums in its
+            hub module are known, weights are compared with those too.
+        images: float ``(batch, height, width, 3)`` in [0, 1] for outputs; by default two images of seeded noise.
+        tolerance: of outputs, relative to the endpoint's largest absolute value; replaces the bound of every endpoint.
+        ema: which values of a checkpoint the weights must equal: "always" the averaged ones, "never" the plain ones,
+            "auto" whichever of the two the model holds (the report's notes say which).
+        dtype: "float32" or "float64", to compute outputs of a frozen graph in; by default its own.
+        batch_norm_momentum: of the one call in training mode, in [0, 1).
+        partial: whether a reference with fewer than half of the model's endpoints is enough.
+        name: what to call the model in the report.
+
+    Returns:
+        The report. `Report.passed` says whether all agrees.
+
+    Raises:
+        ConversionError: the two cannot be compared.
+        checkpoints.CheckpointError: the reference cannot be read or fetched.
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> report = converters.verify("model.keras", "mobilenet_v1_0.25_128_frozen.pb")
+        >>> assert report.passed, str(report)
+    """
+    if dtype not in (None, *FLOORS):
+        raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(FLOORS)}.")
+    check_momentum(batch_norm_momentum)
+    _check_order(model, reference)
+    name = name or (model.name if isinstance(model, keras.Model) else str(model))
+    reference, published = _fetched(reference)
+    with _unpacked(reference) as unpacked:
+        if _gives_outputs(unpacked) and _is_network(model):
+            model = model if isinstance(model, keras.Model) else open_keras_file(model)
+            return verify_outputs(
+                name, model, unpacked, str(reference), images, tolerance, dtype, batch_norm_momentum, partial
+            )
+    if images is not None or tolerance is not None or dtype is not None:
+        raise ConversionError(
+            f"{reference} gives weights, which are compared bit for bit; images, tolerance and dtype are for outputs."
+        )
+    with _variables(model) as (network, found):
+        if not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".json":
+            return verify_manifest(name, found, reference, network)
+        if isinstance(reference, Mapping):
+            report = verify_variables(name, found, reference, "The mapping", ema)
+        else:
+            with checkpoints.open_variables(reference) as variables:
+                report = verify_variables(name, found, variables, str(reference), ema, published)
+        return report if network is None else verify_structure(report, network)
+
+
+def verify_outputs(
+    name: str,
+    model: keras.Model,
+    path: str | pathlib.Path,
+    reference: str,
+    images: np.ndarray | None = None,
+    tolerance: float | None = None,
+    dtype: str | None = None,
+    momentum: float = 0.99,
+    partial: bool = False,
+) -> Report:
+    """Compares the outputs of a model with those of a frozen graph or a hub module; see `verify`.
+
+    Args:
+        path: of the graph or the module's folder.
+        reference: what to call it in the report.
+    """
+    compare = _with_module if is_hub_module(path) else _with_graph
+    return compare(name, model, path, reference, images, tolerance, dtype, momentum, partial)
+
+
+def _check_order(model: object, reference: object) -> None:
+    if isinstance(reference, keras.Model) or _is_keras_file(reference):
+        raise ConversionError(
+            f"The reference {getattr(reference, 'name', reference)} is a Keras model. Give the Keras model first and "
+            "what to compare it with second."
+        )
+
+
+def _fetched(reference: object) -> tuple[object, str | None]:
+    """The reference as it is, or the archive of the published model that it names, and that model's name."""
+    if isinstance(reference, Mapping):
+        return reference, None
+    source = source_of(reference)
+    return source, None if source is reference else mobilenets.get_model_info(str(reference)).name
+
+
+def _is_keras_file(path: object) -> bool:
+    return isinstance(path, str | pathlib.Path) and pathlib.Path(path).suffix == ".keras"
+
+
+def _is_network(model: object) -> bool:
+    return isinstance(model, keras.Model) or _is_keras_file(model)
+
+
+def _gives_outputs(reference: object) -> bool:
+    return is_hub_module(reference) or (not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".pb")
+
+
+@contextlib.contextmanager
+def _unpacked(reference: object) -> Iterator[object]:
+    """The reference, or the hub module in it if it is an archive with one."""
+    if isinstance(reference, Mapping) or not checkpoints.is_archive(pathlib.Path(reference)):
+        yield reference
+        return
+    with checkpoints.unpacked(reference) as folder:
+        yield next((file.parent for file in sorted(folder.rglob("saved_model.pb"))), reference)
+
+
+@contextlib.contextmanager
+def _variables(
+    model: keras.Model | str | pathlib.Path,
+) -> Iterator[tuple[keras.Model | None, Mapping[str, np.ndarray]]]:
+    """The model, where it is one of Keras, and its slim variables."""
+    if _is_keras_file(model):
+        model = open_keras_file(model)
+    if isinstance(model, keras.Model):
+        yield model, slim_variables(model)
+    else:
+        with checkpoints.open_variables(model) as variables:
+            yield None, variables
+
+
+def _with_graph(name, model, path, reference, images, tolerance, dtype, _, partial) -> Report:
+    graph = FrozenGraph(path, float64=dtype == "float64")
+    images, note = _images(model, graph.image_size, images)
+    expected = graph.run(images)
+    endpoints = mobilenets.endpoints(model)
+    if not endpoints.keys() & expected.keys():
+        raise ConversionError(
+            f"{name} and {reference} are different networks and share no endpoint: {_few(endpoints)} in the model, "
+            f"{_few(expected)} in the reference."
+        )
+    exact = exact_values(model, images, folded=graph.folded, float64=graph.dtype == "float64")
+    rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), graph.dtype, tolerance)
+    notes = [note, f"The reference was computed in {graph.dtype}."]
+    if graph.folded:
+        notes.append(
+            "Batch norms are folded into the weights of the reference, which rounds them; the bound allows for it."
+        )
+    if graph.trains:
+        notes.append(
+            "The reference runs in training mode (is_training=True): its batch norms compute with the statistics of "
+            "the batch, so that its outputs differ from those in inference mode."
+        )
+    least = FLOORS[graph.dtype] if tolerance is None else tolerance
+    return _report(name, reference, rows, least, notes, endpoints, partial)
+
+
+def _with_module(name, model, path, reference, images, tolerance, dtype, momentum, partial) -> Report:
+    if dtype == "float64":
+        raise ConversionError(f"{reference} is a hub module, which computes in float32 only.")
+    module = open_hub_module(path)
+    images, note = _images(model, module.image_size, images)
+    rows = compare_with_module(model, module, images.astype(np.float32), tolerance, momentum)
+    trained = (
+        f"In training mode with batch norm momentum {momentum:g}."
+        if module.takes_momentum
+        else "In training mode without moving statistics: the module takes no momentum (since version 3 they do)."
+    )
+    least = FLOORS["float32"] if tolerance is None else tolerance
+    return _report(name, reference, rows, least, [note, trained], mobilenets.endpoints(model), partial)
+
+
+def _report(name, reference, rows, tolerance, notes, endpoints, partial) -> Report:
+    report = Report("outputs", name, reference, rows, tolerance, tuple(notes), len(endpoints), partial)
+    missing = [endpoint for endpoint in endpoints if endpoint not in {row.name for row in rows}]
+    if missing:
+        notes.append(f"The reference has no {_few(missing)}.")
+    if not report.enough:
+        notes.append(
+            "Fewer than half of the model's endpoints were compared, so this proves too little to pass; say --partial "
+            "(partial=True) if they are enough for you."
+        )
+    return Report("outputs", name, reference, rows, tolerance, tuple(notes), len(endpoints), partial)
+
+
+def _few(names, most: int = 5) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _images(
+    model: keras.Model, reference_size: tuple[int | None, int | None], images: np.ndarray | None
+) -> tuple[np.ndarray, str]:
+    """The images to compare on, of the size that both sides take, and a note on them."""
+    size = []
+    for ours, theirs in zip(model.input_shape[1:3], reference_size, strict=True):
+        if None not in (ours, theirs) and ours != theirs:
+            raise ConversionError(
+                f"The model takes images of {model.input_shape[1:3]}, the reference {reference_size}."
+            )
+        size.append(ours or theirs)
+    if images is None:
+        height, width = (length or 224 for length in size)
+        noise = np.random.default_rng(SEED).uniform(size=(2, height, width, 3)).astype(np.float32)
+        return noise, f"On 2 images of {height}x{width} seeded noise (seed {SEED})."
+    images = np.asarray(images)
+    expected = (len(images) if images.ndim else 0, *size, 3)
+    if (
+        images.ndim != 4
+        or not len(images)
+        or any(want not in (None, have) for want, have in zip(expected, images.shape, strict=True))
+    ):
+        raise ConversionError(f"The images have the shape {images.shape}; expected (batch, {size[0]}, {size[1]}, 3).")
+    return images, f"On {len(images)} images of the caller."

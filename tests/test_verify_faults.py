@@ -1,0 +1,128 @@
+"""Injected faults: what each comparison finds, and that the rule of the exact model finds all that the old rule found."""
+
+import numpy as np
+import pytest
+
+import converters
+from converters.parity.frozen_graph import FrozenGraph
+from converters.parity.hub_module import open_hub_module
+from tests.faults import FAULTS, applicable, old_rule
+from tests.oracle.files import freeze
+from tests.oracle.hub_modules import write_tf2_module
+from tests.oracle.recipes import made_up_images, made_up_variables
+from tests.oracle.run import variable_shapes
+
+SIZE = 64
+# In float32 their effect is within rounding. In float64 and in the comparison of weights and structure they are found.
+WITHIN_ROUNDING = {
+    "one weight off by one bit",
+    "one variance off by 1e-3",
+    "one moving mean off by 1e-3 of its size",
+    "epsilon 1.001e-3",
+    "epsilon 1.001e-3 in one batch norm",
+}
+FAMILIES = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35, "inception_v2": 0.25}
+SAMPLE = ("two kernels of equal shape swapped", "epsilon 1e-5", "images in [0, 1] taken as [-1, 1]", "all logits zero")
+IMAGES = made_up_images(SIZE, SIZE)
+
+
+def models(family):
+    variables = made_up_variables(variable_shapes(family, FAMILIES[family]))
+    return variables, converters.convert(variables, input_shape=(SIZE, SIZE, 3))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def frozen(request, tmp_path_factory):
+    """A right model, the frozen graph of its variables, and what the graph computes."""
+    variables, model = models(request.param)
+    path = tmp_path_factory.mktemp("faults") / "frozen.pb"
+    freeze(path, request.param, variables, depth_multiplier=FAMILIES[request.param], image_size=SIZE)
+    return model, path, FrozenGraph(path).run(IMAGES)
+
+
+@pytest.fixture(scope="module")
+def real(shared):
+    """The real MobileNet V1 and Google's frozen graph of it."""
+    folder = shared / "real" / "mobilenet_v1_0.25_128"
+    model = converters.convert(folder / "mobilenet_v1_0.25_128.ckpt")
+    images = made_up_images(128, 128)
+    return model, folder / "frozen_graph.pb", FrozenGraph(folder / "frozen_graph.pb").run(images), images
+
+
+def check(fault, model, path, reference, images):
+    if not applicable(fault, model):
+        return
+    wrong = FAULTS[fault](model)
+    report = converters.verify(wrong, path, images)
+    if old_rule(wrong, reference, images):
+        assert not report.passed
+    assert fault in WITHIN_ROUNDING or not report.passed
+    weights = converters.verify(wrong, converters.slim_variables(model))
+    assert not weights.passed and weights.first_failure.name
+
+
+@pytest.mark.parametrize("fault", SAMPLE)
+def test_a_sample_is_found(fault, frozen):
+    check(fault, *frozen, IMAGES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_with_made_up_weights(fault, frozen):
+    check(fault, *frozen, IMAGES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_with_real_weights(fault, real):
+    check(fault, *real)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", sorted(WITHIN_ROUNDING))
+def test_what_float32_cannot_see_float64_does(fault, frozen):
+    model, path, _ = frozen
+    assert not converters.verify(FAULTS[fault](model), path, IMAGES, dtype="float64").passed
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_by_a_hub_module(fault, tmp_path_factory):
+    variables, model = models("mobilenet_v2")
+    if not applicable(fault, model):
+        return
+    path = tmp_path_factory.getbasetemp() / "module"
+    if not path.exists():
+        write_tf2_module(path, "mobilenet_v2", variables, FAMILIES["mobilenet_v2"], SIZE)
+    wrong = FAULTS[fault](model)
+    report = converters.verify(wrong, path, IMAGES)
+    if old_rule(wrong, open_hub_module(path).run(IMAGES), IMAGES):
+        assert not report.passed
+    assert fault in WITHIN_ROUNDING or not report.passed
+
+
+def test_a_right_model_passes(frozen):
+    model, path, _ = frozen
+    report = converters.verify(model, path, IMAGES)
+    assert report.passed, str(report)
+    assert all(row.reference_error <= 4 * max(row.rounding, 2.5e-6) for row in report.rows)
+    assert converters.verify(model, path, IMAGES, dtype="float64").tolerance == 1e-12
+
+
+def test_a_bound_of_the_user_replaces_the_rule(frozen):
+    model, path, _ = frozen
+    report = converters.verify(model, path, IMAGES, tolerance=1e-30)
+    assert not report.passed and {row.bound for row in report.rows} == {1e-30}
+    assert report.tolerance == 1e-30
+
+
+def test_a_model_whose_float32_overflows_does_not_pass_everything(frozen):
+    """The rounding of such a model is no measure."""
+    from converters.parity.comparison import compare_outputs
+    from converters.parity.exact import Exact
+
+    values = {"MobilenetV1/Logits": np.array([[1.0, 2.0]])}
+    for rounding in (np.inf, np.nan, 3.0):
+        exact = Exact(values, {"MobilenetV1/Logits": rounding})
+        (row,) = compare_outputs(exact, {"MobilenetV1/Logits": np.array([[1.5, 2.0]])}, {})
+        assert not row.passed

@@ -1,0 +1,35 @@
+"""Right models pass on any images: all published models, ten batches of noise each."""
+
+import numpy as np
+import pytest
+
+import converters
+import mobilenets
+from tests.oracle.files import freeze
+from tests.oracle.recipes import made_up_variables
+from tests.oracle.run import variable_shapes
+
+
+def failures(name, seeds, folder):
+    info = mobilenets.get_model_info(name)
+    variables = made_up_variables(variable_shapes(info.family, info.depth_multiplier))
+    size = info.image_size
+    path = folder / "frozen.pb"
+    freeze(path, info.family, variables, depth_multiplier=info.depth_multiplier, image_size=size)
+    model = converters.convert(variables, name=name)
+    reports = {}
+    for seed in seeds:
+        images = np.random.default_rng(seed).uniform(size=(1, size, size, 3)).astype(np.float32)
+        reports[seed] = converters.verify(model, path, images)
+    return [str(report) for report in reports.values() if not report.passed]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", mobilenets.list_models())
+def test_no_false_failure(name, tmp_path):
+    assert not failures(name, range(10), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1_025_128", "mobilenet_v2_035_96"])
+def test_no_false_failure_of_a_small_model(name, tmp_path):
+    assert not failures(name, range(2), tmp_path)
