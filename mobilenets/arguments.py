@@ -13,6 +13,7 @@ def check_arguments(
     input_shape: tuple[int | None, int | None, int],
     head: str,
     num_classes: int,
+    first_stride: int,
     batch_norm_momentum: float,
     weight_decay: float | None,
     dropout_rate: float,
@@ -29,6 +30,8 @@ def check_arguments(
         raise ValueError(f"head must be one of {', '.join(HEADS)}, not {head!r}.")
     if not (is_integer(num_classes) and num_classes >= 1):
         raise ValueError(f"num_classes must be an integer of at least 1, not {num_classes!r}.")
+    if not (is_integer(first_stride) and first_stride in (1, 2)):
+        raise ValueError(f"first_stride must be 1 or 2, not {first_stride!r}.")
     check_momentum(batch_norm_momentum)
     if weight_decay is not None and not (_is_number(weight_decay) and 0 <= weight_decay < math.inf):
         raise ValueError(f"weight_decay must be None or a number of at least 0, not {weight_decay!r}.")

@@ -15,6 +15,7 @@ def InceptionV2(
     head: str = "classification",
     num_classes: int = 1001,
     *,
+    first_stride: int = 2,
     batch_norm_momentum: float = 0.99,
     bessel_correction: bool = False,
     weight_decay: float | None = 4e-5,
@@ -30,6 +31,8 @@ def InceptionV2(
         head: "classification" for logits (batch, num_classes), "feature_vector" for the pooled features
             (batch, channels), "feature_map" for the last layer's result (batch, height, width, channels).
         num_classes: classes of the logits; the published model has 1001, of which class 0 is "background".
+        first_stride: 1 or 2: stride of the first convolution. Networks for small images, such as those of CIFAR-10, are
+            trained with 1: the variables are the same, the feature maps twice as large.
         batch_norm_momentum: of the moving statistics, in [0, 1). Slim trained with 0.9997; hub modules fine-tune
             with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
@@ -51,6 +54,7 @@ def InceptionV2(
         input_shape=input_shape,
         head=head,
         num_classes=num_classes,
+        first_stride=first_stride,
         batch_norm_momentum=batch_norm_momentum,
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
@@ -59,7 +63,8 @@ def InceptionV2(
     net = network(depth_multiplier, num_classes)
 
     images, x = image_input(input_shape, rescale_inputs)
-    x = _chain(x, net.trunk, training)
+    stem, *trunk = net.trunk
+    x = _chain(x, [stem._replace(stride=first_stride), *trunk], training)
     for module in net.modules:
         results = [_chain(x, branch, training) for branch in module.branches]
         x = keras.layers.Concatenate(name=layer_name(module.scope))(results)

@@ -17,6 +17,7 @@ def MobileNetV1(
     num_classes: int = 1001,
     *,
     output_stride: int | None = None,
+    first_stride: int = 2,
     batch_norm_momentum: float = 0.99,
     bessel_correction: bool = False,
     weight_decay: float | None = 4e-5,
@@ -34,6 +35,8 @@ def MobileNetV1(
         num_classes: classes of the logits; the published models have 1001, of which class 0 is "background".
         output_stride: 8, 16 or 32: how many times smaller than the image the feature map may become; beyond it,
             convolutions are dilated instead. None: 32.
+        first_stride: 1 or 2: stride of the first convolution. Networks for small images, such as those of CIFAR-10, are
+            trained with 1: the variables are the same, the feature maps twice as large.
         batch_norm_momentum: of the moving statistics, in [0, 1). Slim trained with 0.9997; hub modules fine-tune
             with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
@@ -55,6 +58,7 @@ def MobileNetV1(
         input_shape=input_shape,
         head=head,
         num_classes=num_classes,
+        first_stride=first_stride,
         batch_norm_momentum=batch_norm_momentum,
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
@@ -65,7 +69,7 @@ def MobileNetV1(
     *body, logits = network(depth_multiplier, num_classes)
 
     images, x = image_input(input_shape, rescale_inputs)
-    steps = atrous((conv.stride for conv in body), output_stride)
+    steps = atrous([first_stride, *(conv.stride for conv in body[1:])], output_stride)
     for conv, (stride, dilation) in zip(body, steps, strict=True):
         x = convolution(x, conv, training, stride=stride, dilation=dilation)
         x = activation(x, f"{conv.scope}/Relu6", max_value=6.0)

@@ -17,6 +17,7 @@ def MobileNetV2(
     *,
     scale_last_layer: bool | None = None,
     output_stride: int | None = None,
+    first_stride: int = 2,
     batch_norm_momentum: float = 0.99,
     bessel_correction: bool = False,
     weight_decay: float | None = 4e-5,
@@ -36,6 +37,8 @@ def MobileNetV2(
             multiplier 1 up, as in all published models (slim: ``finegrain_classification_mode``).
         output_stride: 1 or an even number: how many times smaller than the image the feature map may become; beyond
             it, convolutions are dilated instead. None: 32.
+        first_stride: 1 or 2: stride of the first convolution. Networks for small images, such as those of CIFAR-10, are
+            trained with 1: the variables are the same, the feature maps twice as large.
         batch_norm_momentum: of the moving statistics, in [0, 1). Slim trained with 0.997; hub modules fine-tune
             with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
@@ -57,6 +60,7 @@ def MobileNetV2(
         input_shape=input_shape,
         head=head,
         num_classes=num_classes,
+        first_stride=first_stride,
         batch_norm_momentum=batch_norm_momentum,
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
@@ -65,7 +69,7 @@ def MobileNetV2(
         raise ValueError(f"output_stride of MobileNet V2 must be None, 1 or an even number, not {output_stride!r}.")
     training = Training(batch_norm_momentum, bessel_correction, weight_decay)
     net = network(depth_multiplier, num_classes, scale_last_layer)
-    steps = atrous((conv.stride for conv in (net.stem, *(block.depthwise for block in net.blocks))), output_stride)
+    steps = atrous([first_stride, *(block.depthwise.stride for block in net.blocks)], output_stride)
 
     images, x = image_input(input_shape, rescale_inputs)
     stride, dilation = next(steps)

@@ -7,9 +7,11 @@ Pooling before the logits is global in all three, as in the hub modules (slim's 
 """
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
+from unittest import mock
 
 from tf_slim.nets import inception_v2 as slim_inception
 
@@ -41,6 +43,7 @@ def network(
     num_classes: int | None = 1001,
     is_training: bool = False,
     output_stride: int | None = None,
+    first_stride: int = 2,
     finegrain: bool | None = None,
     batch_norm_decay: float | tf.Tensor | None = None,
     weight_decay: float = 4e-5,
@@ -55,6 +58,7 @@ def network(
         num_classes: Classes of the logits; None ends the network at the pooled features.
         is_training: Batch statistics and dropout, or moving statistics and none.
         output_stride: Stops the striding there and dilates instead (MobileNets only); ends at the last feature map.
+        first_stride: Stride of the first convolution; 2 in slim's own code.
         finegrain: MobileNet V2's `finegrain_classification_mode`: multipliers below 1 leave the last layer alone.
             None: yes, as in every published model.
         batch_norm_decay: Of the moving statistics; None: the family's own.
@@ -87,13 +91,15 @@ def network(
         warnings.filterwarnings("ignore", message="`layer.apply` is deprecated")
         if family == "mobilenet_v1":
             with _mobilenet_arg_scope(regularizer):
-                return _mobilenet_v1(images, depth_multiplier, num_classes, output_stride)
+                return _mobilenet_v1(images, depth_multiplier, num_classes, output_stride, first_stride)
         if family == "mobilenet_v2":
             last_multiplier = 1 if finegrain is not False and depth_multiplier < 1 else depth_multiplier
             with _mobilenet_arg_scope(regularizer):
-                return _mobilenet_v2(images, depth_multiplier, last_multiplier, num_classes, output_stride)
+                return _mobilenet_v2(
+                    images, depth_multiplier, last_multiplier, num_classes, output_stride, first_stride
+                )
         with _inception_arg_scope(regularizer):
-            return _inception_v2(images, depth_multiplier, num_classes)
+            return _inception_v2(images, depth_multiplier, num_classes, first_stride)
 
 
 @contextlib.contextmanager
@@ -160,13 +166,13 @@ V1_ROWS = (
 )
 
 
-def _mobilenet_v1(images, depth_multiplier, num_classes, output_stride):
+def _mobilenet_v1(images, depth_multiplier, num_classes, output_stride, first_stride):
     endpoints = {}
     with tf.variable_scope("MobilenetV1") as scope:
         # slim's `mobilenet_v1_base` enters the scope a second time, hence its "MobilenetV1/MobilenetV1/Conv2d_0/Relu6".
         with tf.variable_scope(scope):
             net = images
-            plan = _strides_and_rates((stride for stride, _ in V1_ROWS), output_stride)
+            plan = _strides_and_rates([first_stride, *(stride for stride, _ in V1_ROWS[1:])], output_stride)
             for index, ((_, width), (stride, rate)) in enumerate(zip(V1_ROWS, plan, strict=True)):
                 depth = max(int(width * depth_multiplier), 8)
                 name = f"Conv2d_{index}"
@@ -224,11 +230,11 @@ def _make_divisible(value: float, divisor: int = 8, minimum: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def _mobilenet_v2(images, depth_multiplier, last_multiplier, num_classes, output_stride):
+def _mobilenet_v2(images, depth_multiplier, last_multiplier, num_classes, output_stride, first_stride):
     blocks, inner = {}, {}
     with tf.variable_scope("MobilenetV2"):
         net = tf.identity(images, "input")
-        plan = _strides_and_rates([2, *(stride for stride, _ in V2_ROWS), 1], output_stride)
+        plan = _strides_and_rates([first_stride, *(stride for stride, _ in V2_ROWS), 1], output_stride)
         stride, rate = next(plan)
         first = _make_divisible(32 * depth_multiplier)
         net = blocks["layer_1"] = slim.conv2d(net, first, 3, stride=stride, rate=rate, scope="Conv")
@@ -277,7 +283,14 @@ def _inverted_residual(block_input, width, expansion, stride, rate, scope):
 # --- Inception V2 (arXiv:1502.03167): tf-slim ships the network itself, without the option of global pooling ---
 
 
-def _inception_v2(images, depth_multiplier, num_classes):
-    with tf.variable_scope("InceptionV2") as scope:
+def _inception_v2(images, depth_multiplier, num_classes, first_stride):
+    separable = slim_inception.layers.separable_conv2d
+
+    @functools.wraps(separable)
+    def stem(*args, **kwargs):
+        return separable(*args, **kwargs | {"stride": first_stride})
+
+    # tf-slim writes the stride of the stem, its only separable convolution, into the call.
+    with mock.patch.object(slim_inception.layers, "separable_conv2d", stem), tf.variable_scope("InceptionV2") as scope:
         net, endpoints = slim_inception.inception_v2_base(images, depth_multiplier=depth_multiplier, scope=scope)
         return _logits_of_v1_and_inception(net, num_classes, dict(endpoints))

@@ -64,6 +64,7 @@ def run(
     depth_multiplier: float,
     num_classes: int | None = 1001,
     output_stride: int | None = None,
+    first_stride: int = 2,
     finegrain: bool | None = None,
     dtype: str = "float32",
 ) -> dict[str, np.ndarray]:
@@ -73,9 +74,10 @@ def run(
         family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
         variables: `{slim name: array}`; what the network does not have is left aside.
         images: `(batch, height, width, 3)` in [0, 1].
-        depth_multiplier: As in `network`, and so are the next three.
+        depth_multiplier: As in `network`, and so are the next four.
         num_classes: See there.
         output_stride: See there.
+        first_stride: See there.
         finegrain: See there.
         dtype: "float32" (fused batch norm, as slim has it) or "float64".
 
@@ -90,6 +92,7 @@ def run(
             depth_multiplier=depth_multiplier,
             num_classes=num_classes,
             output_stride=output_stride,
+            first_stride=first_stride,
             finegrain=finegrain,
         )
         load(session, tf.global_variables(), variables)
