@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import keras
 from keras import ops
 
-from mobilenets.arguments import check_momentum
+from mobilenets.options import check_momentum
 
 
 @keras.saving.register_keras_serializable("mobilenets")

@@ -1,14 +1,12 @@
 """The parts that the three networks share, in stock Keras layers, each named by its slim scope."""
 
-from typing import NamedTuple
-
 import keras
 from keras import KerasTensor
 
 from mobilenets.batch_norm import BesselBatchNormalization
 from mobilenets.convolution import Convolution
-from mobilenets.initial_values import build_and_call
 from mobilenets.names import layer_name
+from mobilenets.options import Options
 
 # Images are (height, width, channels) whatever the user's keras.json says: the weights know no other order.
 LAYOUT = "channels_last"
@@ -20,34 +18,26 @@ EPSILON = 1e-3
 SLIM_VARIANCE_SCALE = 2 * 1.3 * 0.87962566103423978**2
 
 
-class Training(NamedTuple):
-    """What matters to training alone: how moving statistics are updated, and slim's weight decay (None: no L2 term)."""
-
-    batch_norm_momentum: float
-    bessel_correction: bool
-    weight_decay: float | None
-
-
-def image_input(input_shape: tuple[int | None, int | None, int], rescale: bool) -> tuple[KerasTensor, KerasTensor]:
-    """The model's input and the images in [-1, 1] made of it; `rescale` where the input is in [0, 1]."""
+def image_input(options: Options) -> tuple[KerasTensor, KerasTensor]:
+    """Returns the model's input, and its images in [-1, 1]."""
     # Float64 images are to stay so under a float64 policy; under mixed precision images come in float32.
     dtype = keras.config.dtype_policy().variable_dtype
-    images = keras.Input(tuple(input_shape), dtype=dtype, name="images")
-    if not rescale:
+    images = keras.Input(tuple(options.input_shape), dtype=dtype, name="images")
+    if not options.rescale_inputs:
         return images, images
     return images, keras.layers.Rescaling(2.0, -1.0, name="rescale_inputs")(images)
 
 
 def convolution(
-    x: KerasTensor, conv: Convolution, training: Training, *, stride: int | None = None, dilation: int = 1
+    x: KerasTensor, conv: Convolution, options: Options, *, stride: int | None = None, dilation: int = 1
 ) -> KerasTensor:
     """A convolution and its batch norm, without activation; `stride` replaces the nominal one."""
-    x = build_and_call(_kernel_layer(conv, training, conv.stride if stride is None else stride, dilation), x)
+    x = _kernel_layer(conv, options, conv.stride if stride is None else stride, dilation)(x)
     if not conv.batch_norm:
         return x
-    batch_norm = BesselBatchNormalization if training.bessel_correction else keras.layers.BatchNormalization
+    batch_norm = BesselBatchNormalization if options.bessel_correction else keras.layers.BatchNormalization
     return batch_norm(
-        momentum=training.batch_norm_momentum,
+        momentum=options.batch_norm_momentum,
         epsilon=EPSILON,
         scale="gamma" in conv.batch_norm,
         name=layer_name(f"{conv.scope}/BatchNorm"),
@@ -65,18 +55,16 @@ def pool(x: KerasTensor, kind: str, stride: int, scope: str) -> KerasTensor:
     return layer(3, stride, padding="same", data_format=LAYOUT, name=layer_name(scope))(x)
 
 
-def head_output(
-    x: KerasTensor, head: str, scope: str, logits: Convolution, training: Training, dropout_rate: float
-) -> KerasTensor:
+def head_output(x: KerasTensor, scope: str, logits: Convolution, options: Options) -> KerasTensor:
     """What the head makes of the last feature map `x`: the map itself, pooled features, or logits."""
-    if head == "feature_map":
+    if options.head == "feature_map":
         return x
     x = keras.layers.GlobalAveragePooling2D(LAYOUT, keepdims=True, name=layer_name(f"{scope}/global_pool"))(x)
-    if head == "feature_vector":
+    if options.head == "feature_vector":
         return keras.layers.Flatten(LAYOUT, name="feature_vector")(x)
-    x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
+    x = keras.layers.Dropout(options.dropout_rate, name="dropout")(x)
     dtype = _logits_dtype()
-    x = build_and_call(_kernel_layer(logits, training, 1, 1, dtype), x)
+    x = _kernel_layer(logits, options, 1, 1, dtype)(x)
     return keras.layers.Flatten(LAYOUT, dtype=dtype, name=layer_name(f"{scope}/Logits"))(x)
 
 
@@ -86,7 +74,7 @@ def _logits_dtype() -> str | None:
 
 
 def _kernel_layer(
-    conv: Convolution, training: Training, stride: int, dilation: int, dtype: str | None = None
+    conv: Convolution, options: Options, stride: int, dilation: int, dtype: str | None = None
 ) -> keras.layers.Layer:
     """The layer that owns the kernels, and the bias of a convolution without batch norm."""
     shared = dict(
@@ -114,7 +102,7 @@ def _kernel_layer(
         conv.out_channels,
         conv.kernel_size,
         kernel_initializer=_initializer(conv),
-        kernel_regularizer=_regularizer(training.weight_decay),
+        kernel_regularizer=_regularizer(options.weight_decay),
         **shared,
     )
 

@@ -3,10 +3,10 @@
 import keras
 from keras import KerasTensor
 
-from mobilenets.arguments import check_arguments
-from mobilenets.blocks import Training, activation, convolution, head_output, image_input, pool
+from mobilenets.blocks import activation, convolution, head_output, image_input, pool
 from mobilenets.inception_v2_spec import SCOPE, Branch, Pool, network
 from mobilenets.names import layer_name
+from mobilenets.options import Options
 
 
 def InceptionV2(
@@ -49,33 +49,34 @@ def InceptionV2(
     Raises:
         ValueError: if an argument is out of its range.
     """
-    check_arguments(
+    options = Options(
         depth_multiplier=depth_multiplier,
         input_shape=input_shape,
         head=head,
         num_classes=num_classes,
         first_stride=first_stride,
         batch_norm_momentum=batch_norm_momentum,
+        bessel_correction=bessel_correction,
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
+        rescale_inputs=rescale_inputs,
     )
-    training = Training(batch_norm_momentum, bessel_correction, weight_decay)
     net = network(depth_multiplier, num_classes)
 
-    images, x = image_input(input_shape, rescale_inputs)
+    images, x = image_input(options)
     stem, *trunk = net.trunk
-    x = _chain(x, [stem._replace(stride=first_stride), *trunk], training)
+    x = _chain(x, [stem._replace(stride=first_stride), *trunk], options)
     for module in net.modules:
-        results = [_chain(x, branch, training) for branch in module.branches]
+        results = [_chain(x, branch, options) for branch in module.branches]
         x = keras.layers.Concatenate(name=layer_name(module.scope))(results)
-    outputs = head_output(x, head, SCOPE, net.logits, training, dropout_rate)
+    outputs = head_output(x, SCOPE, net.logits, options)
     return keras.Model(images, outputs, name=name or "inception_v2")
 
 
-def _chain(x: KerasTensor, steps: Branch, training: Training) -> KerasTensor:
+def _chain(x: KerasTensor, steps: Branch, options: Options) -> KerasTensor:
     for step in steps:
         if isinstance(step, Pool):
             x = pool(x, step.kind, step.stride, step.scope)
         else:
-            x = activation(convolution(x, step, training), f"{step.scope}/Relu")
+            x = activation(convolution(x, step, options), f"{step.scope}/Relu")
     return x

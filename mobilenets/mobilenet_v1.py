@@ -2,10 +2,10 @@
 
 import keras
 
-from mobilenets.arguments import check_arguments
 from mobilenets.atrous import atrous
-from mobilenets.blocks import Training, activation, convolution, head_output, image_input
+from mobilenets.blocks import activation, convolution, head_output, image_input
 from mobilenets.mobilenet_v1_spec import SCOPE, network
+from mobilenets.options import Options
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -53,25 +53,26 @@ def MobileNetV1(
     Raises:
         ValueError: if an argument is out of its range.
     """
-    check_arguments(
+    options = Options(
         depth_multiplier=depth_multiplier,
         input_shape=input_shape,
         head=head,
         num_classes=num_classes,
         first_stride=first_stride,
         batch_norm_momentum=batch_norm_momentum,
+        bessel_correction=bessel_correction,
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
+        rescale_inputs=rescale_inputs,
     )
     if output_stride not in (None, *OUTPUT_STRIDES):
         raise ValueError(f"output_stride of MobileNet V1 must be None, 8, 16 or 32, not {output_stride!r}.")
-    training = Training(batch_norm_momentum, bessel_correction, weight_decay)
     *body, logits = network(depth_multiplier, num_classes)
 
-    images, x = image_input(input_shape, rescale_inputs)
+    images, x = image_input(options)
     steps = atrous([first_stride, *(conv.stride for conv in body[1:])], output_stride)
     for conv, (stride, dilation) in zip(body, steps, strict=True):
-        x = convolution(x, conv, training, stride=stride, dilation=dilation)
+        x = convolution(x, conv, options, stride=stride, dilation=dilation)
         x = activation(x, f"{conv.scope}/Relu6", max_value=6.0)
-    outputs = head_output(x, head, SCOPE, logits, training, dropout_rate)
+    outputs = head_output(x, SCOPE, logits, options)
     return keras.Model(images, outputs, name=name or "mobilenet_v1")

@@ -2,11 +2,11 @@
 
 import keras
 
-from mobilenets.arguments import check_arguments, is_integer
 from mobilenets.atrous import atrous
-from mobilenets.blocks import Training, activation, convolution, head_output, image_input
+from mobilenets.blocks import activation, convolution, head_output, image_input
 from mobilenets.mobilenet_v2_spec import SCOPE, network
 from mobilenets.names import layer_name
+from mobilenets.options import Options, is_integer
 
 
 def MobileNetV2(
@@ -55,44 +55,45 @@ def MobileNetV2(
     Raises:
         ValueError: if an argument is out of its range.
     """
-    check_arguments(
+    options = Options(
         depth_multiplier=depth_multiplier,
         input_shape=input_shape,
         head=head,
         num_classes=num_classes,
         first_stride=first_stride,
         batch_norm_momentum=batch_norm_momentum,
+        bessel_correction=bessel_correction,
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
+        rescale_inputs=rescale_inputs,
     )
     if output_stride not in (None, 1) and not _is_even(output_stride):
         raise ValueError(f"output_stride of MobileNet V2 must be None, 1 or an even number, not {output_stride!r}.")
-    training = Training(batch_norm_momentum, bessel_correction, weight_decay)
     net = network(depth_multiplier, num_classes, scale_last_layer)
     steps = atrous([first_stride, *(block.depthwise.stride for block in net.blocks)], output_stride)
 
-    images, x = image_input(input_shape, rescale_inputs)
+    images, x = image_input(options)
     stride, dilation = next(steps)
-    x = convolution(x, net.stem, training, stride=stride, dilation=dilation)
+    x = convolution(x, net.stem, options, stride=stride, dilation=dilation)
     x = activation(x, f"{SCOPE}/layer_1", max_value=6.0)
     for index, (block, (stride, dilation)) in enumerate(zip(net.blocks, steps, strict=True), start=2):
         endpoint = f"{SCOPE}/layer_{index}"
         shortcut = x
         if block.expand:
-            x = convolution(x, block.expand, training)
+            x = convolution(x, block.expand, options)
             x = activation(x, f"{endpoint}/expansion_output", max_value=6.0)
-        x = convolution(x, block.depthwise, training, stride=stride, dilation=dilation)
+        x = convolution(x, block.depthwise, options, stride=stride, dilation=dilation)
         x = activation(x, f"{endpoint}/depthwise_output", max_value=6.0)
-        x = convolution(x, block.project, training)
+        x = convolution(x, block.project, options)
         output_name = layer_name(f"{endpoint}/output")
         # The effective stride counts, so an output stride can make a block residual (slim `conv_blocks.py`).
         if stride == 1 and shortcut.shape[-1] == x.shape[-1]:
             x = keras.layers.Add(name=output_name)([x, shortcut])
         else:
             x = keras.layers.Identity(name=output_name)(x)
-    x = convolution(x, net.last, training)
+    x = convolution(x, net.last, options)
     x = activation(x, f"{SCOPE}/layer_{len(net.blocks) + 2}", max_value=6.0)
-    outputs = head_output(x, head, SCOPE, net.logits, training, dropout_rate)
+    outputs = head_output(x, SCOPE, net.logits, options)
     return keras.Model(images, outputs, name=name or "mobilenet_v2")
 
 

@@ -19,7 +19,7 @@ from converters.parity.hub import compare_with_module
 from converters.parity.hub_module import is_hub_module, open_hub_module
 from converters.parity.outputs import endpoint_function
 from converters.parity.weights import verify_manifest, verify_variables
-from mobilenets.arguments import check_momentum
+from mobilenets.options import check_momentum
 
 # Relative to the largest absolute value of an endpoint. Stock Keras layers and slim differ by rounding alone: by up to
 # 2e-6 in float32 and 5e-15 in float64 over random networks of all families.
