@@ -247,6 +247,7 @@ def test_constructors_share_their_signature(family):
         "input_shape",
         "head",
         "num_classes",
+        "first_stride",
         "batch_norm_momentum",
         "bessel_correction",
         "weight_decay",
