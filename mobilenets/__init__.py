@@ -15,6 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mobilenet_v2": ["MobileNetV2"],
         "preprocessing": ["preprocess"],
         "published": ["ModelInfo", "get_model_info", "list_models"],
-        "taps": ["endpoints"],
+        "endpoint_layers": ["endpoints"],
     },
 )

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import mobilenets
+from converters.inspection.graph import steps
+from converters.inspection.measures import model_facts, receptive_fields
 from mobilenets.families import convolutions
-from mobilenets.graph import steps
-from mobilenets.measures import model_facts, receptive_fields
 from tests.networks import CONSTRUCTORS, dtype_policy
 
 BUILT = ["mobilenet_v1_025_128", "mobilenet_v2_035_96", "mobilenet_v2_140_224", "inception_v2"]

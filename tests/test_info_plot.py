@@ -10,8 +10,8 @@ import converters
 import mobilenets
 from converters.cli import main
 from converters.commands.info import info_command
-from converters.reports.network_plot import Box, blocks_of, plot_network
-from mobilenets.graph import steps
+from converters.inspection.graph import steps
+from converters.inspection.network_plot import Box, blocks_of, plot_network
 from tests.networks import CONSTRUCTORS
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes

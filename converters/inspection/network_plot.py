@@ -10,8 +10,8 @@ from keras import layers
 
 import checkpoints
 from converters.errors import ConversionError
+from converters.inspection.graph import Step, steps
 from converters.reports.tables import shape_text
-from mobilenets.graph import Step, steps
 from mobilenets.names import slim_name
 
 SUFFIXES = (".png", ".svg", ".pdf")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from mobilenets.graph import Step, steps
+from converters.inspection.graph import Step, steps
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
@@ -48,7 +48,7 @@ def model_facts(model: keras.Model, image_size: int | tuple[int, int] | None = N
         peak_activation_bytes: see `peak_activation_bytes`.
 
     Raises:
-        ValueError: as `mobilenets.graph.steps` does, or if a layer is of a type that is not known here.
+        ValueError: as `converters.inspection.graph.steps` does, or if a layer is of a type that is not known here.
     """
     found = _measurable(model, image_size)
     last = _last_map(found)
