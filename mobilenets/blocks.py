@@ -1,4 +1,4 @@
-"""The parts that the three networks share, in stock Keras layers, each named by its slim scope."""
+"""The common parts of the networks in stock Keras layers, each named after its slim scope."""
 
 import keras
 from keras import KerasTensor
@@ -8,19 +8,19 @@ from mobilenets.convolution import Convolution
 from mobilenets.names import layer_name
 from mobilenets.options import Options
 
-# Images are (height, width, channels) whatever the user's keras.json says: the weights know no other order.
+# Images are (height, width, channels) whatever keras.json says: the weights have no other layout.
 LAYOUT = "channels_last"
 
 EPSILON = 1e-3
 
-# Slim's `variance_scaling_initializer` widens the deviation by sqrt(1.3) for what the truncation cuts off, Keras
-# divides it by 0.8796; this scale makes both the same.
+# To make up for the truncation, slim's `variance_scaling_initializer` multiplies the deviation by sqrt(1.3) and Keras
+# divides it by 0.8796. With this scale both are equal.
 SLIM_VARIANCE_SCALE = 2 * 1.3 * 0.87962566103423978**2
 
 
 def image_input(options: Options) -> tuple[KerasTensor, KerasTensor]:
     """Returns the model's input, and its images in [-1, 1]."""
-    # Float64 images are to stay so under a float64 policy; under mixed precision images come in float32.
+    # Images are float64 under a float64 policy, and float32 under mixed precision.
     dtype = keras.config.dtype_policy().variable_dtype
     images = keras.Input(tuple(options.input_shape), dtype=dtype, name="images")
     if not options.rescale_inputs:
@@ -31,7 +31,7 @@ def image_input(options: Options) -> tuple[KerasTensor, KerasTensor]:
 def convolution(
     x: KerasTensor, conv: Convolution, options: Options, *, stride: int | None = None, dilation: int = 1
 ) -> KerasTensor:
-    """A convolution and its batch norm, without activation; `stride` replaces the nominal one."""
+    """Applies a convolution and its batch norm, without activation; `stride` replaces the nominal one."""
     x = _kernel_layer(conv, options, conv.stride if stride is None else stride, dilation)(x)
     if not conv.batch_norm:
         return x
@@ -45,18 +45,18 @@ def convolution(
 
 
 def activation(x: KerasTensor, scope: str, max_value: float | None = None) -> KerasTensor:
-    """ReLU, bounded by `max_value`."""
+    """Applies a ReLU with the upper bound `max_value`."""
     return keras.layers.ReLU(max_value, name=layer_name(scope))(x)
 
 
 def pool(x: KerasTensor, kind: str, stride: int, scope: str) -> KerasTensor:
-    """A 3x3 "MaxPool" or "AvgPool" with SAME padding, which the average does not count."""
+    """Applies a 3x3 "MaxPool" or "AvgPool" with SAME padding; the average ignores the padding."""
     layer = {"MaxPool": keras.layers.MaxPooling2D, "AvgPool": keras.layers.AveragePooling2D}[kind]
     return layer(3, stride, padding="same", data_format=LAYOUT, name=layer_name(scope))(x)
 
 
 def head_output(x: KerasTensor, scope: str, logits: Convolution, options: Options) -> KerasTensor:
-    """What the head makes of the last feature map `x`: the map itself, pooled features, or logits."""
+    """Computes the output of the head from the last feature map `x`: the map itself, pooled features, or logits."""
     if options.head == "feature_map":
         return x
     x = keras.layers.GlobalAveragePooling2D(LAYOUT, keepdims=True, name=layer_name(f"{scope}/global_pool"))(x)
@@ -69,19 +69,19 @@ def head_output(x: KerasTensor, scope: str, logits: Convolution, options: Option
 
 
 def _logits_dtype() -> str | None:
-    """Float32 where the policy computes in half precision, in which a softmax would lose its small values."""
+    """Returns float32 under a policy of half precision, in which a softmax would lose small probabilities."""
     return "float32" if keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16") else None
 
 
 def _kernel_layer(
     conv: Convolution, options: Options, stride: int, dilation: int, dtype: str | None = None
 ) -> keras.layers.Layer:
-    """The layer that owns the kernels, and the bias of a convolution without batch norm."""
+    """Builds the layer with the kernels, and with the bias of a convolution without batch norm."""
     shared = dict(
         strides=stride,
         padding="same",
         data_format=LAYOUT,
-        # A 1x1 kernel has nothing to dilate.
+        # A 1x1 kernel cannot be dilated.
         dilation_rate=dilation if conv.kernel_size > 1 else 1,
         use_bias=not conv.batch_norm,
         dtype=dtype,
@@ -108,12 +108,12 @@ def _kernel_layer(
 
 
 def _initializer(conv: Convolution) -> keras.initializers.Initializer:
-    """A new one for every kernel: an initializer that is used twice gives the same values twice."""
+    """Returns a new initializer for every kernel: one that is used twice gives the same values twice."""
     if conv.stddev is None:
         return keras.initializers.VarianceScaling(SLIM_VARIANCE_SCALE, "fan_in", "truncated_normal")
     return keras.initializers.TruncatedNormal(stddev=conv.stddev)
 
 
 def _regularizer(weight_decay: float | None) -> keras.regularizers.Regularizer | None:
-    """Slim counts half the sum of squares (``l2_regularizer``), Keras the whole sum."""
+    """Returns the L2 term. Slim counts half the sum of squares (``l2_regularizer``), Keras the whole sum."""
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None

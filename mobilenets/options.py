@@ -3,6 +3,7 @@
 import math
 import operator
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 HEADS = ("classification", "feature_vector", "feature_map")
 SMALLEST_IMAGE = 32
@@ -66,7 +67,7 @@ def check_momentum(momentum: float) -> None:
         raise ValueError(f"batch_norm_momentum must lie in [0, 1), not {momentum!r}.")
 
 
-def is_integer(value: object) -> bool:
+def is_integer(value: object) -> TypeGuard[int]:
     """Returns whether `value` is an integer of Python or NumPy, and not a bool."""
     try:
         operator.index(value)  # type: ignore[arg-type]
@@ -82,9 +83,9 @@ def _is_number(value: object) -> bool:
         return False
 
 
-def _is_image_shape(shape: object) -> bool:
+def _is_image_shape(shape: Any) -> bool:
     try:
-        *sizes, depth = shape  # type: ignore[misc]
+        *sizes, depth = shape
     except (TypeError, ValueError):
         return False
     sizes_fit = all(size is None or (is_integer(size) and size >= SMALLEST_IMAGE) for size in sizes)

@@ -1,5 +1,6 @@
-"""What an import of `mobilenets` brings along, and that the networks run on every backend of Keras."""
+"""What `import mobilenets` imports, and the networks on every backend of Keras."""
 
+import ast
 import importlib.util
 import os
 import pathlib
@@ -7,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+
+import mobilenets
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -24,7 +27,7 @@ def run(code: str, **environment: str) -> str:
     return finished.stdout
 
 
-def test_facts_need_neither_keras_nor_tensorflow():
+def test_the_table_needs_neither_keras_nor_tensorflow():
     code = """
 import sys, mobilenets
 assert set(mobilenets.__all__) >= {
@@ -40,15 +43,34 @@ print(sorted({"keras", "tensorflow", "jax", "torch"} & set(sys.modules)))
     assert run(code).strip() == "[]"
 
 
-def test_every_public_name_is_what_it_says():
+def test_public_names_are_importable_and_documented():
     code = """
 import mobilenets
 from mobilenets import endpoints, build, preprocess
-for name in mobilenets.__all__:
+for name in set(mobilenets.__all__) - {"CONSTRUCTORS", "PUBLISHED_CLASSES", "SCOPES"}:
     assert callable(getattr(mobilenets, name)), name
     assert getattr(mobilenets, name).__doc__, name
+assert mobilenets.PUBLISHED_CLASSES == 1001
+assert list(mobilenets.CONSTRUCTORS) == list(mobilenets.SCOPES)
+constructors = [constructor.__name__.lower() for constructor in mobilenets.CONSTRUCTORS.values()]
+assert constructors == [scope.lower() for scope in mobilenets.SCOPES.values()]
 """
     run(code)
+
+
+def test_public_functions_have_examples():
+    for name in set(mobilenets.__all__) - {"CONSTRUCTORS", "PUBLISHED_CLASSES", "SCOPES", "ModelInfo"}:
+        assert "Example:" in getattr(mobilenets, name).__doc__, name
+
+
+def test_public_names_are_typed():
+    """Editors and type checkers read the public names from the stub."""
+    assert (ROOT / "mobilenets" / "py.typed").is_file()
+    tree = ast.parse((ROOT / "mobilenets" / "__init__.pyi").read_text())
+    assert all(isinstance(node, ast.ImportFrom) for node in tree.body)
+    aliases = [alias for node in tree.body for alias in node.names]
+    assert all(alias.asname == alias.name for alias in aliases)
+    assert sorted(alias.name for alias in aliases) == sorted(mobilenets.__all__)
 
 
 FORWARD = """

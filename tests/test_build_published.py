@@ -219,7 +219,7 @@ def test_heads(said, head, shape):
 
 def test_a_head_other_than_the_handles_is_refused():
     handle = "https://tfhub.dev/google/imagenet/mobilenet_v1_025_128/feature_vector/3"
-    with pytest.raises(ValueError, match="asks for the head feature_vector, not classification"):
+    with pytest.raises(ValueError, match="is for the head feature_vector, not classification"):
         mobilenets.build(handle, "classification")
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 import mobilenets
+from mobilenets import layer_name, slim_name
 from mobilenets.atrous import atrous
-from mobilenets.names import layer_name, slim_name
 
 GRID = [index / 100 for index in range(1, 301)]
 
@@ -95,8 +95,8 @@ def test_variables_without_logits(family):
 
 
 @pytest.mark.parametrize("family", ["mobilenet_v1", "inception_v2"])
-def test_only_v2_has_a_last_layer_exception(family):
-    with pytest.raises(ValueError, match=f"mobilenet_v2 only, not of {family}"):
+def test_only_v2_has_the_option_of_the_last_layer(family):
+    with pytest.raises(ValueError, match=f"{family} has no option scale_last_layer"):
         mobilenets.widths(family, 0.5, scale_last_layer=True)
 
 

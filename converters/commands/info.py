@@ -14,7 +14,7 @@ mobilenets = lazy_loader.load("mobilenets")
 
 
 @click.command("list")
-@click.option("--family", type=click.Choice(["mobilenet_v1", "mobilenet_v2", "inception_v2"]))
+@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)))
 @as_json
 def list_command(family, as_json):
     """List the 39 published models."""

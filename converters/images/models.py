@@ -15,7 +15,7 @@ from converters.errors import ConversionError
 from converters.fetching import source_of
 from converters.inference import inference_function
 from converters.manifest import load_model, manifest_path, open_keras_file, read_manifest
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 
 Images = np.ndarray
 

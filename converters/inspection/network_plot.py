@@ -12,7 +12,7 @@ import checkpoints
 from converters.errors import ConversionError
 from converters.inspection.graph import Step, steps
 from converters.reports.tables import shape_text
-from mobilenets.names import slim_name
+from mobilenets import slim_name
 
 SUFFIXES = (".png", ".svg", ".pdf")
 

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from converters.errors import ConversionError
 from converters.parity.sessions import as_it_stands
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 
 # (pattern of an op's name, its endpoint). A prefix may stand before the network's scope; V1 and Inception V2 open
 # their scope twice, MobileNet V2 once.
