@@ -2,6 +2,5 @@
 
 import lazy_loader
 
-# The public names are declared in __init__.pyi. Each is imported on first use, so that Keras and its backend are not
-# loaded for a look at the table of models.
+# The public names are declared in __init__.pyi. Each is imported on first use, so the table of models needs no Keras.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

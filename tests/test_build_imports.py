@@ -89,8 +89,8 @@ for case in ("x_v1_os8", "x_v2_0.9_97x129", "x_iv2_1.0_192x160"):
     everything = keras.Model(model.input, mobilenets.endpoints(model))
     out = everything.predict(golden.images(meta["height"], meta["width"]), verbose=0)[last]
     largest = np.abs(out).max()
-    found = out.ravel()[::golden.OUT_STEP] if choices else out
-    np.testing.assert_allclose(found, arrays["out32"], rtol=0, atol=2e-5 * largest, err_msg=case)
+    actual = out.ravel()[::golden.OUT_STEP] if choices else out
+    np.testing.assert_allclose(actual, arrays["out32"], rtol=0, atol=2e-5 * largest, err_msg=case)
 """
 
 
