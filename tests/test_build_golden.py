@@ -85,7 +85,7 @@ def test_float32_matches_slim(case):
     assert out.dtype == np.float32
     if out.ndim == 4:
         out = out.ravel()[:: golden.OUT_STEP]
-    # These made-up weights amplify rounding. In x_v2_os16 slim's own float32 differs from its float64 by more than 2e-5,
-    # so the tolerance there is twice slim's own error.
+    # These made-up weights amplify rounding. In x_v2_os16 slim's own float32 differs from its float64 by more than
+    # 2e-5, so the tolerance there is twice slim's own error.
     slim_error = np.abs(arrays["out32"] - arrays["out64"]).max() / largest
     assert_close(out, arrays["out32"], max(2e-5, 2 * slim_error), largest, "out")
