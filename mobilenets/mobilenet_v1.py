@@ -28,7 +28,7 @@ def MobileNetV1(
     """Builds a MobileNet V1 with random weights.
 
     Args:
-        depth_multiplier: factor of the channels of every layer, above 0; the channels are truncated and at least 8.
+        depth_multiplier: factor of the channels of every layer, above 0; they are truncated and at least 8.
         input_shape: (height, width, 3), sizes from 32 up or None.
         head: "classification" for logits (batch, num_classes), "feature_vector" for the pooled features
             (batch, channels), "feature_map" for the output of the last layer (batch, height, width, channels).
@@ -41,8 +41,8 @@ def MobileNetV1(
             fine-tuned with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
             fused batch norm did; if so, the batch norms are `mobilenets.BesselBatchNormalization`, not stock layers.
-        weight_decay: L2 strength as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, on all weights but the
-            depthwise kernels; None or 0 for no such losses.
+        weight_decay: L2 strength as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, on all kernels but the
+            depthwise ones; None or 0 for no such losses.
         dropout_rate: rate of the dropout before the logits, in [0, 1).
         rescale_inputs: True for images in [0, 1], as in hub modules; False for images in [-1, 1], as in slim.
         name: name of the model; "mobilenet_v1" by default.

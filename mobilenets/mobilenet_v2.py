@@ -28,14 +28,13 @@ def MobileNetV2(
     """Builds a MobileNet V2 with random weights.
 
     Args:
-        depth_multiplier: factor of the channels of every layer, above 0; the channels are
-            rounded to multiples of 8.
+        depth_multiplier: factor of the channels of every layer, above 0; they become multiples of 8.
         input_shape: (height, width, 3), sizes from 32 up or None.
         head: "classification" for logits (batch, num_classes), "feature_vector" for the pooled features
             (batch, channels), "feature_map" for the output of the last layer (batch, height, width, channels).
         num_classes: classes of the logits; the published models have 1001, of which class 0 is "background".
-        scale_last_layer: whether the multiplier also scales the last convolution, of 1280 channels. None: only if it
-            is at least 1, as in all published models (slim: ``finegrain_classification_mode``).
+        scale_last_layer: whether the multiplier also scales the last convolution, of 1280 channels. None: only if the
+            multiplier is at least 1, as in all published models (slim: ``finegrain_classification_mode``).
         output_stride: 1 or an even number: how many times smaller than the image the feature map may become; further
             strides become dilations. None for no limit.
         first_stride: 1 or 2: stride of the first convolution. Networks for small images, such as those of CIFAR-10, are
@@ -44,8 +43,8 @@ def MobileNetV2(
             fine-tuned with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
             fused batch norm did; if so, the batch norms are `mobilenets.BesselBatchNormalization`, not stock layers.
-        weight_decay: L2 strength as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, on all weights but the
-            depthwise kernels; None or 0 for no such losses.
+        weight_decay: L2 strength as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, on all kernels but the
+            depthwise ones; None or 0 for no such losses.
         dropout_rate: rate of the dropout before the logits, in [0, 1).
         rescale_inputs: True for images in [0, 1], as in hub modules; False for images in [-1, 1], as in slim.
         name: name of the model; "mobilenet_v2" by default.
