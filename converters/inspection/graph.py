@@ -79,7 +79,7 @@ def _image_shape(shape: tuple[int | None, ...], image_size: int | tuple[int, int
         raise ValueError("The model takes images of any size; image_size is required.")
     if any(size not in (None, own) for size, own in zip(sizes, filled, strict=True)):
         raise ValueError(f"The model takes images of {filled[0]}x{filled[1]}, not {sizes[0]}x{sizes[1]}.")
-    return (*filled, *shape[2:])
+    return (*filled, *shape[2:])  # type: ignore[arg-type]  # no size is None here
 
 
 def _output_shape(operation: keras.Operation, shapes: tuple[Shape, ...]) -> Shape:
