@@ -10,7 +10,7 @@ import numpy as np
 import converters
 import mobilenets
 
-CLASSES = 1001
+CLASSES = mobilenets.PUBLISHED_CLASSES
 IMAGE_SEED = 0
 WEIGHT_SEED = 1
 FAMILIES = {"mobilenet_v1": "MobileNet V1", "mobilenet_v2": "MobileNet V2", "inception_v2": "Inception V2"}
@@ -32,11 +32,6 @@ V2_SMALL = Work("mobilenet_v2", 0.35, 96)
 V1 = Work("mobilenet_v1", 0.75, 224)
 INCEPTION = Work("inception_v2", 1.0, 224)
 
-CONSTRUCTORS = {
-    "mobilenet_v1": mobilenets.MobileNetV1,
-    "mobilenet_v2": mobilenets.MobileNetV2,
-    "inception_v2": mobilenets.InceptionV2,
-}
 APPLICATIONS = {"mobilenet_v1": keras.applications.MobileNet, "mobilenet_v2": keras.applications.MobileNetV2}
 
 
@@ -88,7 +83,7 @@ class Subject:
 def new_model(work: Work, **options) -> keras.Model:
     """Ours, as `mobilenets.build` makes the published ones: images in [0, 1], logits."""
     size = work.image_size
-    return CONSTRUCTORS[work.family](work.depth_multiplier, (size, size, 3), num_classes=CLASSES, **options)
+    return mobilenets.CONSTRUCTORS[work.family](work.depth_multiplier, (size, size, 3), num_classes=CLASSES, **options)
 
 
 def new_application(work: Work) -> keras.Model:

@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -19,12 +18,6 @@ from converters.errors import ConversionError, ConversionWarning
 from converters.graph_facts import GraphFacts, graph_facts, options_for
 from converters.names import is_logits, weights_by_slim_name
 from converters.recognition import Network, matches, observed_widths, recognise
-
-BUILDERS = {
-    "mobilenet_v1": mobilenets.MobileNetV1,
-    "mobilenet_v2": mobilenets.MobileNetV2,
-    "inception_v2": mobilenets.InceptionV2,
-}
 
 
 @dataclass(frozen=True)
@@ -135,12 +128,12 @@ def conversion_of(
             "depth_multiplier": multiplier,
             "input_shape": input_shape or _input_shape(info, given.image_size or graph.image_size),
             "head": head or ("classification" if network.num_classes else "feature_vector"),
-            "num_classes": network.num_classes or 1001,
+            "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
             **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
             **strides,
             **overrides,
         }
-        model = BUILDERS[network.family](**arguments)
+        model = mobilenets.CONSTRUCTORS[network.family](**arguments)
 
         new_head = arguments["num_classes"] != network.num_classes
         expected = {name: tuple(weight.shape) for name, weight in weights_by_slim_name(model).items()}
@@ -214,23 +207,10 @@ def _published(network: Network, name: str | None, source: str) -> mobilenets.Mo
             raise ConversionError(f"{source} holds a {network.family} network, but {name!r} is a {info.family}.")
         return info
     for part in reversed(pathlib.PurePath(source).parts):
-        info = model_in_file_name(part)
+        info = mobilenets.model_in_file_name(part)
         if info and (info.family, info.depth_multiplier) == (network.family, network.depth_multiplier):
             return info
     return None
-
-
-def model_in_file_name(file_name: str) -> mobilenets.ModelInfo | None:
-    """The published model that a file name says, as in ``mobilenet_v2_0.35_96.ckpt.index``."""
-    if "inception_v2" in file_name:
-        return mobilenets.get_model_info("inception_v2")
-    match = re.search(r"(mobilenet_v[12])_(\d+(?:\.\d+)?)_(\d+)", file_name)
-    if not match:
-        return None
-    family, multiplier, size = match[1], match[2], int(match[3])
-    said = (family, float(multiplier) if "." in multiplier else int(multiplier) / 100, size)
-    infos = map(mobilenets.get_model_info, mobilenets.list_models())
-    return next((info for info in infos if (info.family, info.depth_multiplier, info.image_size) == said), None)
 
 
 def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None) -> tuple[int, int, int]:

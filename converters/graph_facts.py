@@ -87,6 +87,6 @@ def options_for(family: str, strides: Strides) -> dict[str, int] | None:
 
 def _network_strides(family: str, first_stride: int = 2, output_stride: int | None = None) -> dict[str, tuple[int, int]]:
     """``{scope: (stride, dilation)}`` of a family's convolutions with kernels larger than 1x1."""
-    spatial = [conv for conv in convolutions(family, 1.0, mobilenets.published.PUBLISHED_CLASSES) if conv.kernel_size > 1]
+    spatial = [conv for conv in convolutions(family, 1.0, mobilenets.PUBLISHED_CLASSES) if conv.kernel_size > 1]
     nominal = [first_stride, *(conv.stride for conv in spatial[1:])]
     return {conv.scope: step for conv, step in zip(spatial, atrous(nominal, output_stride), strict=True)}

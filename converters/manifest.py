@@ -13,10 +13,11 @@ from collections.abc import Mapping
 import numpy as np
 
 import checkpoints
+import mobilenets
 from converters.assignment import slim_variables
 from converters.conversion import Conversion
 from converters.errors import ConversionError
-from converters.structure import build, structure
+from converters.structure import structure
 
 FORMAT = "mobilenets manifest"
 FORMAT_VERSION = 1
@@ -74,7 +75,7 @@ def configured_structure(manifest: Mapping) -> dict[str, str]:
     if "structure" in manifest:
         return dict(manifest["structure"])
     configuration = {key: value for key, value in manifest["configuration"].items() if key not in ("family", "name")}
-    return structure(build(manifest["configuration"]["family"], configuration))
+    return structure(mobilenets.CONSTRUCTORS[manifest["configuration"]["family"]](**configuration))
 
 
 def read_manifest(path: str | pathlib.Path) -> dict:

@@ -7,7 +7,7 @@ leaf names below. It needs no list per network and holds for a model that was sa
 import keras
 
 from converters.errors import ConversionError
-from mobilenets.names import SCOPES, slim_name
+from mobilenets import SCOPES, slim_name
 
 # Layer type -> {name of the Keras weight: last part of the slim variable's name}.
 LEAVES = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import mobilenets
 from converters.errors import ConversionError
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 
 PUBLISHED_MULTIPLIERS = sorted({mobilenets.get_model_info(name).depth_multiplier for name in mobilenets.list_models()})
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 import keras
 
 import mobilenets
-from converters.errors import ConversionError
 from converters.names import weights_by_slim_name
 from converters.recognition import recognise
 
@@ -119,25 +118,18 @@ def published_structure(model: keras.Model) -> dict[str, str]:
         "depth_multiplier": network.depth_multiplier,
         "input_shape": tuple(model.input_shape[1:]),
         "head": _head(model, network.num_classes),
-        "num_classes": network.num_classes or mobilenets.published.PUBLISHED_CLASSES,
+        "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
         "rescale_inputs": any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers),
         **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
     }
     best: dict[str, str] = {}
     for options in stride_choices(network.family):
-        expected = structure(build(network.family, arguments | options))
+        expected = structure(mobilenets.CONSTRUCTORS[network.family](**arguments, **options))
         if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
             best = expected
         if not _strides_differ(found, best):
             break
     return best
-
-
-def build(family: str, arguments: Mapping[str, object]) -> keras.Model:
-    """Builds a network of a family with its constructor's arguments."""
-    from converters.conversion import BUILDERS
-
-    return BUILDERS[family](**arguments)
 
 
 def stride_choices(family: str) -> Iterator[dict[str, int]]:
@@ -156,9 +148,3 @@ def _head(model: keras.Model, num_classes: int | None) -> str:
     if num_classes:
         return "classification"
     return "feature_map" if len(model.output_shape) == 4 else "feature_vector"
-
-
-def require_functional(model: keras.Model) -> None:
-    """Refuses a model whose layers cannot be listed."""
-    if "layers" not in model.get_config():
-        raise ConversionError(f"{model.name} is no functional model; pass the network that was built or converted.")

@@ -20,7 +20,7 @@ from converters.parity.hub import compare_with_module
 from converters.parity.hub_module import is_hub_module, open_hub_module
 from converters.parity.outputs import own_outputs
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
-from mobilenets.arguments import check_momentum
+from mobilenets.options import check_momentum
 
 SEED = 0
 

@@ -1,20 +1,6 @@
-"""MobileNet V1, MobileNet V2 and Inception V2 in stock Keras layers, and what is known of the published models."""
+"""MobileNet V1, MobileNet V2 and Inception V2 in stock Keras layers, and the table of the published models."""
 
 import lazy_loader
 
-# Nothing heavy is imported before it is used: neither Keras nor its backend for a look at the table of models.
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "batch_norm": ["BesselBatchNormalization", "set_batch_norm_momentum", "with_batch_norm"],
-        "factory": ["build"],
-        "families": ["variable_shapes", "widths"],
-        "fusing": ["fuse"],
-        "inception_v2": ["InceptionV2"],
-        "mobilenet_v1": ["MobileNetV1"],
-        "mobilenet_v2": ["MobileNetV2"],
-        "preprocessing": ["preprocess"],
-        "published": ["ModelInfo", "get_model_info", "list_models"],
-        "taps": ["endpoints"],
-    },
-)
+# The public names are declared in __init__.pyi. Each is imported on first use, so the table of models needs no Keras.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

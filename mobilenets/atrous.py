@@ -1,18 +1,19 @@
-"""Strides and dilations of a network that is to keep a larger feature map."""
+"""Strides and dilations of a network with a larger feature map."""
 
 from collections.abc import Iterable, Iterator
 
 
 def atrous(strides: Iterable[int], output_stride: int | None) -> Iterator[tuple[int, int]]:
-    """Walks over nominal strides and turns those beyond `output_stride` into dilations.
+    """Yields the stride and dilation of each layer, with strides beyond `output_stride` turned into dilations.
 
-    The rule of slim's ``mobilenet.py: mobilenet_base`` and ``mobilenet_v1.py: mobilenet_v1_base``: once the output
-    stride is reached, a layer loses its stride but still runs at the old rate; only its successors dilate.
+    This is the rule of slim's ``mobilenet.py: mobilenet_base`` and ``mobilenet_v1.py: mobilenet_v1_base``. After the
+    output stride is reached, a layer with a stride loses it and runs at the current rate; only the layers after it are
+    dilated further.
 
     Args:
         strides: nominal stride of each layer, from the image on.
-        output_stride: how many times smaller than the image the feature map may become; None for no bound. A value
-            that the strides step over or never reach changes nothing, as in slim.
+        output_stride: how many times smaller than the image the feature map may become; None for no limit. A value
+            that the product of the strides never equals changes nothing, as in slim.
 
     Yields:
         (stride, dilation) of each layer.

@@ -1,30 +1,35 @@
-"""Batch norm as TF1's fused op updates it, and how to change it in a model that is there already."""
+"""Batch norm as TF1's fused operation updates it, and changes to the batch norms of an existing model."""
 
 from collections.abc import Iterator
 
 import keras
 from keras import ops
 
-from mobilenets.arguments import check_momentum
+from mobilenets.options import check_momentum
 
 
 @keras.saving.register_keras_serializable("mobilenets")
 class BesselBatchNormalization(keras.layers.BatchNormalization):
-    """Keras's batch norm, but for the moving variance: it takes in the unbiased variance of a batch.
+    """Keras's batch norm with the unbiased variance of a batch in the moving variance.
 
     TF1's fused batch norm, which slim and the hub modules train with, multiplies the variance of the N values of a
-    channel by N / (N - 1) (Bessel's correction) before it goes into the moving variance; Keras 3 does not. Outputs and
-    gradients are the same. A saved model with this layer loads only where `mobilenets` is imported.
+    channel by N / (N - 1) (Bessel's correction) before it updates the moving variance; Keras 3 does not. Outputs and
+    gradients are the same. A saved model with this layer loads only if `mobilenets` is imported.
+
+    Example:
+        >>> model = mobilenets.MobileNetV1(0.25, bessel_correction=True)
+        >>> type(model.get_layer("MobilenetV1__Conv2d_0__BatchNorm")).__name__
+        'BesselBatchNormalization'
     """
 
     def call(self, inputs, training=None, mask=None):
-        """As `keras.layers.BatchNormalization.call`."""
+        """Normalizes `inputs`; see `keras.layers.BatchNormalization.call`."""
         if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         kept = ops.copy(self.moving_variance) * self.momentum
         outputs = super().call(inputs, training=training, mask=mask)
         count = ops.cast(ops.size(inputs) // ops.shape(inputs)[self.axis], self.moving_variance.dtype)
-        # The variance of a single value is 0, and stays so.
+        # The variance of a single value is 0 with or without the correction.
         correction = count / ops.maximum(count - 1, 1)
         self.moving_variance.assign(kept + (self.moving_variance - kept) * correction)
         return outputs
@@ -37,21 +42,25 @@ def with_batch_norm(
     momentum: float | None = None,
     input_shape: tuple[int | None, int | None, int] | None = None,
 ) -> keras.Model:
-    """A copy of a functional model, with the same weights and batch norms of another type.
+    """Returns a copy of a functional model with the same weights and another type of batch norm.
 
-    Use it to train as slim does and to save a model of stock layers afterwards::
-
-        model = mobilenets.with_batch_norm(model, mobilenets.BesselBatchNormalization)      # train this one
-        model = mobilenets.with_batch_norm(model, keras.layers.BatchNormalization)          # save this one
+    Use it to train as slim does and to save a model of stock layers afterwards.
 
     Args:
         model: a functional model of layers (not of models); it is not changed.
-        batch_norm: the type of the copy's batch norms.
-        momentum: of the copy, in [0, 1); None keeps each layer's.
-        input_shape: of the copy, sizes possibly None; None keeps the model's.
+        batch_norm: type of the batch norms in the copy.
+        momentum: momentum of the batch norms in the copy, in [0, 1); None keeps each layer's own.
+        input_shape: input shape of the copy, sizes possibly None; None keeps the model's.
+
+    Returns:
+        A new model, not compiled.
 
     Raises:
-        ValueError: if the momentum is out of its range.
+        ValueError: if the momentum is out of range.
+
+    Example:
+        >>> trained = mobilenets.with_batch_norm(model, mobilenets.BesselBatchNormalization)  # train this one
+        >>> saved = mobilenets.with_batch_norm(trained, keras.layers.BatchNormalization)  # save this one
     """
     changes = {}
     if momentum is not None:
@@ -71,20 +80,23 @@ def with_batch_norm(
 
 
 def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
-    """Changes the momentum of every batch norm of a model, also of one that was loaded or compiled.
+    """Changes the momentum of every batch norm of a model, also of a loaded or compiled one.
 
     Args:
         model: any Keras model; batch norms of models inside it are changed too.
         momentum: in [0, 1): ``moving = momentum * moving + (1 - momentum) * statistic of the batch``.
 
     Raises:
-        ValueError: if the momentum is out of its range.
+        ValueError: if the momentum is out of range.
+
+    Example:
+        >>> mobilenets.set_batch_norm_momentum(model, 0.9)
     """
     check_momentum(momentum)
     for layer in _layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = momentum
-    # A training step that was compiled has the old momentum in it; Keras makes a new one where there is none.
+    # A compiled training step contains the old momentum; Keras makes a new one when it is None.
     model.train_function = None
 
 

@@ -1,53 +1,43 @@
-"""The parts that the three networks share, in stock Keras layers, each named by its slim scope."""
-
-from typing import NamedTuple
+"""The common parts of the networks in stock Keras layers, each named after its slim scope."""
 
 import keras
 from keras import KerasTensor
 
 from mobilenets.batch_norm import BesselBatchNormalization
 from mobilenets.convolution import Convolution
-from mobilenets.initial_values import build_and_call
 from mobilenets.names import layer_name
+from mobilenets.options import Options
 
-# Images are (height, width, channels) whatever the user's keras.json says: the weights know no other order.
+# Images are (height, width, channels) whatever keras.json says: the weights have no other layout.
 LAYOUT = "channels_last"
 
 EPSILON = 1e-3
 
-# Slim's `variance_scaling_initializer` widens the deviation by sqrt(1.3) for what the truncation cuts off, Keras
-# divides it by 0.8796; this scale makes both the same.
+# To make up for the truncation, slim's `variance_scaling_initializer` multiplies the deviation by sqrt(1.3) and Keras
+# divides it by 0.8796. With this scale both are equal.
 SLIM_VARIANCE_SCALE = 2 * 1.3 * 0.87962566103423978**2
 
 
-class Training(NamedTuple):
-    """What matters to training alone: how moving statistics are updated, and slim's weight decay (None: no L2 term)."""
-
-    batch_norm_momentum: float
-    bessel_correction: bool
-    weight_decay: float | None
-
-
-def image_input(input_shape: tuple[int | None, int | None, int], rescale: bool) -> tuple[KerasTensor, KerasTensor]:
-    """The model's input and the images in [-1, 1] made of it; `rescale` where the input is in [0, 1]."""
-    # Float64 images are to stay so under a float64 policy; under mixed precision images come in float32.
+def image_input(options: Options) -> tuple[KerasTensor, KerasTensor]:
+    """Returns the model's input, and its images in [-1, 1]."""
+    # Images are float64 under a float64 policy, and float32 under mixed precision.
     dtype = keras.config.dtype_policy().variable_dtype
-    images = keras.Input(tuple(input_shape), dtype=dtype, name="images")
-    if not rescale:
+    images = keras.Input(tuple(options.input_shape), dtype=dtype, name="images")
+    if not options.rescale_inputs:
         return images, images
     return images, keras.layers.Rescaling(2.0, -1.0, name="rescale_inputs")(images)
 
 
 def convolution(
-    x: KerasTensor, conv: Convolution, training: Training, *, stride: int | None = None, dilation: int = 1
+    x: KerasTensor, conv: Convolution, options: Options, *, stride: int | None = None, dilation: int = 1
 ) -> KerasTensor:
-    """A convolution and its batch norm, without activation; `stride` replaces the nominal one."""
-    x = build_and_call(_kernel_layer(conv, training, conv.stride if stride is None else stride, dilation), x)
+    """Applies a convolution and its batch norm, without activation; `stride` replaces the nominal one."""
+    x = _kernel_layer(conv, options, conv.stride if stride is None else stride, dilation)(x)
     if not conv.batch_norm:
         return x
-    batch_norm = BesselBatchNormalization if training.bessel_correction else keras.layers.BatchNormalization
+    batch_norm = BesselBatchNormalization if options.bessel_correction else keras.layers.BatchNormalization
     return batch_norm(
-        momentum=training.batch_norm_momentum,
+        momentum=options.batch_norm_momentum,
         epsilon=EPSILON,
         scale="gamma" in conv.batch_norm,
         name=layer_name(f"{conv.scope}/BatchNorm"),
@@ -55,45 +45,43 @@ def convolution(
 
 
 def activation(x: KerasTensor, scope: str, max_value: float | None = None) -> KerasTensor:
-    """ReLU, bounded by `max_value`."""
+    """Applies a ReLU with the upper bound `max_value`."""
     return keras.layers.ReLU(max_value, name=layer_name(scope))(x)
 
 
 def pool(x: KerasTensor, kind: str, stride: int, scope: str) -> KerasTensor:
-    """A 3x3 "MaxPool" or "AvgPool" with SAME padding, which the average does not count."""
+    """Applies a 3x3 "MaxPool" or "AvgPool" with SAME padding; the average ignores the padding."""
     layer = {"MaxPool": keras.layers.MaxPooling2D, "AvgPool": keras.layers.AveragePooling2D}[kind]
     return layer(3, stride, padding="same", data_format=LAYOUT, name=layer_name(scope))(x)
 
 
-def head_output(
-    x: KerasTensor, head: str, scope: str, logits: Convolution, training: Training, dropout_rate: float
-) -> KerasTensor:
-    """What the head makes of the last feature map `x`: the map itself, pooled features, or logits."""
-    if head == "feature_map":
+def head_output(x: KerasTensor, scope: str, logits: Convolution, options: Options) -> KerasTensor:
+    """Computes the output of the head from the last feature map `x`: the map itself, pooled features, or logits."""
+    if options.head == "feature_map":
         return x
     x = keras.layers.GlobalAveragePooling2D(LAYOUT, keepdims=True, name=layer_name(f"{scope}/global_pool"))(x)
-    if head == "feature_vector":
+    if options.head == "feature_vector":
         return keras.layers.Flatten(LAYOUT, name="feature_vector")(x)
-    x = keras.layers.Dropout(dropout_rate, name="dropout")(x)
+    x = keras.layers.Dropout(options.dropout_rate, name="dropout")(x)
     dtype = _logits_dtype()
-    x = build_and_call(_kernel_layer(logits, training, 1, 1, dtype), x)
+    x = _kernel_layer(logits, options, 1, 1, dtype)(x)
     return keras.layers.Flatten(LAYOUT, dtype=dtype, name=layer_name(f"{scope}/Logits"))(x)
 
 
 def _logits_dtype() -> str | None:
-    """Float32 where the policy computes in half precision, in which a softmax would lose its small values."""
+    """Returns float32 under a policy of half precision, in which a softmax would lose small probabilities."""
     return "float32" if keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16") else None
 
 
 def _kernel_layer(
-    conv: Convolution, training: Training, stride: int, dilation: int, dtype: str | None = None
+    conv: Convolution, options: Options, stride: int, dilation: int, dtype: str | None = None
 ) -> keras.layers.Layer:
-    """The layer that owns the kernels, and the bias of a convolution without batch norm."""
+    """Builds the layer with the kernels, and with the bias of a convolution without batch norm."""
     shared = dict(
         strides=stride,
         padding="same",
         data_format=LAYOUT,
-        # A 1x1 kernel has nothing to dilate.
+        # A 1x1 kernel cannot be dilated.
         dilation_rate=dilation if conv.kernel_size > 1 else 1,
         use_bias=not conv.batch_norm,
         dtype=dtype,
@@ -114,18 +102,18 @@ def _kernel_layer(
         conv.out_channels,
         conv.kernel_size,
         kernel_initializer=_initializer(conv),
-        kernel_regularizer=_regularizer(training.weight_decay),
+        kernel_regularizer=_regularizer(options.weight_decay),
         **shared,
     )
 
 
 def _initializer(conv: Convolution) -> keras.initializers.Initializer:
-    """A new one for every kernel: an initializer that is used twice gives the same values twice."""
+    """Returns a new initializer for every kernel: one that is used twice gives the same values twice."""
     if conv.stddev is None:
         return keras.initializers.VarianceScaling(SLIM_VARIANCE_SCALE, "fan_in", "truncated_normal")
     return keras.initializers.TruncatedNormal(stddev=conv.stddev)
 
 
 def _regularizer(weight_decay: float | None) -> keras.regularizers.Regularizer | None:
-    """Slim counts half the sum of squares (``l2_regularizer``), Keras the whole sum."""
+    """Returns the L2 term. Slim counts half the sum of squares (``l2_regularizer``), Keras the whole sum."""
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None

@@ -8,10 +8,10 @@ SCOPE = "InceptionV2"
 
 
 class Mixed(NamedTuple):
-    """A module of four branches that keeps the size; widths at multiplier 1.
+    """A module of four branches with stride 1; widths at multiplier 1.
 
     Attributes:
-        name: its scope.
+        name: slim scope within the network.
         direct: width of the 1x1 branch.
         single: widths of the branch 1x1, 3x3.
         double: widths of the branch 1x1, 3x3, 3x3, of which the last two are equal.
@@ -28,7 +28,7 @@ class Mixed(NamedTuple):
 
 
 class Reduction(NamedTuple):
-    """A module of three branches that halves the size: two of convolutions, and a max pool; widths at multiplier 1."""
+    """A module of three branches with stride 2 (two of convolutions, one max pool); widths at multiplier 1."""
 
     name: str
     single: tuple[int, int]
@@ -50,14 +50,14 @@ ROWS = (
 
 
 class Pool(NamedTuple):
-    """A 3x3 pool; the kind is the beginning of its scope's last part, as slim names it."""
+    """A 3x3 pool."""
 
     scope: str
     stride: int
 
     @property
     def kind(self) -> str:
-        """ "AvgPool" or "MaxPool"."""
+        """ "AvgPool" or "MaxPool": the first word in the last part of the scope."""
         return self.scope.rsplit("/", 1)[-1].split("_")[0]
 
 
@@ -65,7 +65,7 @@ Branch = list[Convolution | Pool]
 
 
 class Module(NamedTuple):
-    """Branches that read the same input and whose results are concatenated."""
+    """Branches with a common input and concatenated outputs."""
 
     scope: str
     branches: list[Branch]
@@ -80,12 +80,12 @@ class Network(NamedTuple):
 
 
 def channels(width: int, depth_multiplier: float) -> int:
-    """Truncated, at least 16 (slim ``inception_v2_base: depth``)."""
+    """Returns the scaled width, truncated and at least 16 (slim ``inception_v2_base: depth``)."""
     return max(int(width * depth_multiplier), 16)
 
 
 class _Step(NamedTuple):
-    """A convolution or, without a width, a pool of a branch, before the multiplier is known."""
+    """A convolution of a branch, or a pool if it has no width, before the multiplier is applied."""
 
     name: str
     width: int | None = None
@@ -98,7 +98,7 @@ class _Step(NamedTuple):
 
 
 def _branches(row: Mixed | Reduction) -> list[list[_Step]]:
-    """The branches of a row. A 1x1 that feeds a 3x3, or follows a pool, has its own initial deviation in slim."""
+    """Returns the branches of a row. In slim a 1x1 before a 3x3, or after a pool, has its own initial deviation."""
     if isinstance(row, Reduction):
         return [
             [_Step("Conv2d_0a_1x1", row.single[0], 0.09), _Step("Conv2d_1a_3x3", row.single[1], stride=2)],
@@ -122,7 +122,7 @@ def _branches(row: Mixed | Reduction) -> list[list[_Step]]:
 
 
 def _chain(scope: str, steps: list[_Step], in_channels: int, reduction: int, depth_multiplier: float) -> Branch:
-    """Resolves a branch: the channels and the reduction of each step follow from the one before it."""
+    """Computes the channels and the reduction of each step of a branch from the previous step."""
     branch: Branch = []
     for step in steps:
         reduction *= step.stride
@@ -148,14 +148,14 @@ def _chain(scope: str, steps: list[_Step], in_channels: int, reduction: int, dep
 
 
 def _width(branch: Branch, in_channels: int) -> int:
-    """Channels of a branch's result."""
+    """Returns the output channels of a branch."""
     return next((step.out_channels for step in reversed(branch) if isinstance(step, Convolution)), in_channels)
 
 
 def network(depth_multiplier: float, num_classes: int) -> Network:
-    """Its convolutions and pools."""
+    """Returns the convolutions and pools."""
     width = channels(64, depth_multiplier)
-    # The stem is separable, with a bias and no batch norm: slim's arg scope normalises `conv2d` only.
+    # The stem is separable, with a bias and no batch norm: slim's arg scope normalizes `conv2d` only.
     stem = Convolution(
         f"{SCOPE}/Conv2d_1a_7x7",
         "separable",
@@ -187,3 +187,10 @@ def network(depth_multiplier: float, num_classes: int) -> Network:
         previous = sum(_width(branch, previous) for branch in branches)
         reduction *= 2 if isinstance(row, Reduction) else 1
     return Network(trunk, modules, logits(SCOPE, previous, num_classes, stddev=None))
+
+
+def convolutions(depth_multiplier: float, num_classes: int) -> list[Convolution]:
+    """Returns the convolutions as one list, the logits last."""
+    trunk, modules, classifier = network(depth_multiplier, num_classes)
+    steps = [*trunk, *(step for module in modules for branch in module.branches for step in branch)]
+    return [*(step for step in steps if isinstance(step, Convolution)), classifier]

@@ -2,10 +2,10 @@
 
 import keras
 
-from mobilenets.arguments import check_arguments
 from mobilenets.atrous import atrous
-from mobilenets.blocks import Training, activation, convolution, head_output, image_input
-from mobilenets.mobilenet_v1_spec import SCOPE, network
+from mobilenets.blocks import activation, convolution, head_output, image_input
+from mobilenets.mobilenet_v1_spec import SCOPE, convolutions
+from mobilenets.options import Options
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -25,53 +25,59 @@ def MobileNetV1(
     rescale_inputs: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """A MobileNet V1 with new weights.
+    """Builds a MobileNet V1 with random weights.
 
     Args:
-        depth_multiplier: above 0; scales the channels of every layer, truncated and at least 8.
+        depth_multiplier: factor of the channels of every layer, above 0; they are truncated and at least 8.
         input_shape: (height, width, 3), sizes from 32 up or None.
         head: "classification" for logits (batch, num_classes), "feature_vector" for the pooled features
-            (batch, channels), "feature_map" for the last layer's result (batch, height, width, channels).
+            (batch, channels), "feature_map" for the output of the last layer (batch, height, width, channels).
         num_classes: classes of the logits; the published models have 1001, of which class 0 is "background".
-        output_stride: 8, 16 or 32: how many times smaller than the image the feature map may become; beyond it,
-            convolutions are dilated instead. None: 32.
+        output_stride: 8, 16 or 32: how many times smaller than the image the feature map may become; further
+            strides become dilations. None for no limit.
         first_stride: 1 or 2: stride of the first convolution. Networks for small images, such as those of CIFAR-10, are
             trained with 1: the variables are the same, the feature maps twice as large.
-        batch_norm_momentum: of the moving statistics, in [0, 1). Slim trained with 0.9997; hub modules fine-tune
-            with 0.99.
+        batch_norm_momentum: momentum of the moving statistics, in [0, 1). Slim trains with 0.9997; hub modules are
+            fine-tuned with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
-            fused batch norm did; the model then has `mobilenets.BesselBatchNormalization` layers, not stock ones.
-        weight_decay: as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, for all but the depthwise kernels;
-            None or 0 for no such losses.
-        dropout_rate: before the logits, in [0, 1).
-        rescale_inputs: True: images in [0, 1], as hub modules take them; False: in [-1, 1], as slim takes them.
-        name: of the model; "mobilenet_v1" by default.
+            fused batch norm did; if so, the batch norms are `mobilenets.BesselBatchNormalization`, not stock layers.
+        weight_decay: L2 strength as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, on all kernels but the
+            depthwise ones; None or 0 for no such losses.
+        dropout_rate: rate of the dropout before the logits, in [0, 1).
+        rescale_inputs: True for images in [0, 1], as in hub modules; False for images in [-1, 1], as in slim.
+        name: name of the model; "mobilenet_v1" by default.
 
     Returns:
-        A functional model of stock Keras layers, which are named by their slim scopes.
+        A functional model of stock Keras layers, named after their slim scopes.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> model = mobilenets.MobileNetV1(input_shape=(128, 128, 3), head="feature_map")
+        >>> model.output_shape
+        (None, 4, 4, 1024)
     """
-    check_arguments(
+    options = Options(
         depth_multiplier=depth_multiplier,
         input_shape=input_shape,
         head=head,
         num_classes=num_classes,
         first_stride=first_stride,
         batch_norm_momentum=batch_norm_momentum,
+        bessel_correction=bessel_correction,
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
+        rescale_inputs=rescale_inputs,
     )
     if output_stride not in (None, *OUTPUT_STRIDES):
         raise ValueError(f"output_stride of MobileNet V1 must be None, 8, 16 or 32, not {output_stride!r}.")
-    training = Training(batch_norm_momentum, bessel_correction, weight_decay)
-    *body, logits = network(depth_multiplier, num_classes)
+    *body, logits = convolutions(depth_multiplier, num_classes)
 
-    images, x = image_input(input_shape, rescale_inputs)
+    images, x = image_input(options)
     steps = atrous([first_stride, *(conv.stride for conv in body[1:])], output_stride)
     for conv, (stride, dilation) in zip(body, steps, strict=True):
-        x = convolution(x, conv, training, stride=stride, dilation=dilation)
+        x = convolution(x, conv, options, stride=stride, dilation=dilation)
         x = activation(x, f"{conv.scope}/Relu6", max_value=6.0)
-    outputs = head_output(x, head, SCOPE, logits, training, dropout_rate)
+    outputs = head_output(x, SCOPE, logits, options)
     return keras.Model(images, outputs, name=name or "mobilenet_v1")

@@ -8,7 +8,7 @@ SCOPE = "MobilenetV1"
 
 
 class Row(NamedTuple):
-    """A depthwise convolution with that stride, then a pointwise one to that width (at multiplier 1)."""
+    """A depthwise convolution with this stride, then a pointwise one with this width (at multiplier 1)."""
 
     stride: int
     width: int
@@ -33,20 +33,20 @@ ROWS = (
 
 
 def channels(width: int, depth_multiplier: float) -> int:
-    """Truncated, at least 8, divisible by nothing in particular (slim ``mobilenet_v1_base: depth``)."""
+    """Returns the scaled width, truncated and at least 8 (slim ``mobilenet_v1_base: depth``)."""
     return max(int(width * depth_multiplier), 8)
 
 
-def network(depth_multiplier: float, num_classes: int) -> list[Convolution]:
-    """Its convolutions in order: the stem, depthwise and pointwise in turn, the logits."""
+def convolutions(depth_multiplier: float, num_classes: int) -> list[Convolution]:
+    """Returns the convolutions in order: the stem, depthwise and pointwise in turn, the logits."""
     previous, reduction = channels(STEM_WIDTH, depth_multiplier), 2
-    convolutions = [Convolution(f"{SCOPE}/Conv2d_0", "full", 3, 3, previous, stride=2, reduction=reduction)]
+    convs = [Convolution(f"{SCOPE}/Conv2d_0", "full", 3, 3, previous, stride=2, reduction=reduction)]
     for index, row in enumerate(ROWS, start=1):
         scope, width = f"{SCOPE}/Conv2d_{index}", channels(row.width, depth_multiplier)
         reduction *= row.stride
-        convolutions += [
+        convs += [
             Convolution(f"{scope}_depthwise", "depthwise", 3, previous, previous, row.stride, reduction),
             Convolution(f"{scope}_pointwise", "full", 1, previous, width, 1, reduction),
         ]
         previous = width
-    return [*convolutions, logits(SCOPE, previous, num_classes)]
+    return [*convs, logits(SCOPE, previous, num_classes)]

@@ -2,11 +2,11 @@
 
 import keras
 
-from mobilenets.arguments import check_arguments, is_integer
 from mobilenets.atrous import atrous
-from mobilenets.blocks import Training, activation, convolution, head_output, image_input
+from mobilenets.blocks import activation, convolution, head_output, image_input
 from mobilenets.mobilenet_v2_spec import SCOPE, network
 from mobilenets.names import layer_name
+from mobilenets.options import Options, is_integer
 
 
 def MobileNetV2(
@@ -25,74 +25,80 @@ def MobileNetV2(
     rescale_inputs: bool = True,
     name: str | None = None,
 ) -> keras.Model:
-    """A MobileNet V2 with new weights.
+    """Builds a MobileNet V2 with random weights.
 
     Args:
-        depth_multiplier: above 0; scales the channels of every layer, to multiples of 8.
+        depth_multiplier: factor of the channels of every layer, above 0; they become multiples of 8.
         input_shape: (height, width, 3), sizes from 32 up or None.
         head: "classification" for logits (batch, num_classes), "feature_vector" for the pooled features
-            (batch, channels), "feature_map" for the last layer's result (batch, height, width, channels).
+            (batch, channels), "feature_map" for the output of the last layer (batch, height, width, channels).
         num_classes: classes of the logits; the published models have 1001, of which class 0 is "background".
-        scale_last_layer: whether the multiplier also scales the last convolution, of 1280 channels. None: only from
-            multiplier 1 up, as in all published models (slim: ``finegrain_classification_mode``).
-        output_stride: 1 or an even number: how many times smaller than the image the feature map may become; beyond
-            it, convolutions are dilated instead. None: 32.
+        scale_last_layer: whether the multiplier also scales the last convolution, of 1280 channels. None: only if the
+            multiplier is at least 1, as in all published models (slim: ``finegrain_classification_mode``).
+        output_stride: 1 or an even number: how many times smaller than the image the feature map may become; further
+            strides become dilations. None for no limit.
         first_stride: 1 or 2: stride of the first convolution. Networks for small images, such as those of CIFAR-10, are
             trained with 1: the variables are the same, the feature maps twice as large.
-        batch_norm_momentum: of the moving statistics, in [0, 1). Slim trained with 0.997; hub modules fine-tune
-            with 0.99.
+        batch_norm_momentum: momentum of the moving statistics, in [0, 1). Slim trains with 0.997; hub modules are
+            fine-tuned with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
-            fused batch norm did; the model then has `mobilenets.BesselBatchNormalization` layers, not stock ones.
-        weight_decay: as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, for all but the depthwise kernels;
-            None or 0 for no such losses.
-        dropout_rate: before the logits, in [0, 1).
-        rescale_inputs: True: images in [0, 1], as hub modules take them; False: in [-1, 1], as slim takes them.
-        name: of the model; "mobilenet_v2" by default.
+            fused batch norm did; if so, the batch norms are `mobilenets.BesselBatchNormalization`, not stock layers.
+        weight_decay: L2 strength as slim counts it, ``weight_decay / 2 * sum(kernel ** 2)``, on all kernels but the
+            depthwise ones; None or 0 for no such losses.
+        dropout_rate: rate of the dropout before the logits, in [0, 1).
+        rescale_inputs: True for images in [0, 1], as in hub modules; False for images in [-1, 1], as in slim.
+        name: name of the model; "mobilenet_v2" by default.
 
     Returns:
-        A functional model of stock Keras layers, which are named by their slim scopes and endpoints.
+        A functional model of stock Keras layers, named after their slim scopes and endpoints.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> model = mobilenets.MobileNetV2(input_shape=(128, 128, 3), head="feature_map")
+        >>> model.output_shape
+        (None, 4, 4, 1280)
     """
-    check_arguments(
+    options = Options(
         depth_multiplier=depth_multiplier,
         input_shape=input_shape,
         head=head,
         num_classes=num_classes,
         first_stride=first_stride,
         batch_norm_momentum=batch_norm_momentum,
+        bessel_correction=bessel_correction,
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
+        rescale_inputs=rescale_inputs,
     )
     if output_stride not in (None, 1) and not _is_even(output_stride):
         raise ValueError(f"output_stride of MobileNet V2 must be None, 1 or an even number, not {output_stride!r}.")
-    training = Training(batch_norm_momentum, bessel_correction, weight_decay)
     net = network(depth_multiplier, num_classes, scale_last_layer)
     steps = atrous([first_stride, *(block.depthwise.stride for block in net.blocks)], output_stride)
 
-    images, x = image_input(input_shape, rescale_inputs)
+    images, x = image_input(options)
     stride, dilation = next(steps)
-    x = convolution(x, net.stem, training, stride=stride, dilation=dilation)
+    x = convolution(x, net.stem, options, stride=stride, dilation=dilation)
     x = activation(x, f"{SCOPE}/layer_1", max_value=6.0)
     for index, (block, (stride, dilation)) in enumerate(zip(net.blocks, steps, strict=True), start=2):
         endpoint = f"{SCOPE}/layer_{index}"
         shortcut = x
         if block.expand:
-            x = convolution(x, block.expand, training)
+            x = convolution(x, block.expand, options)
             x = activation(x, f"{endpoint}/expansion_output", max_value=6.0)
-        x = convolution(x, block.depthwise, training, stride=stride, dilation=dilation)
+        x = convolution(x, block.depthwise, options, stride=stride, dilation=dilation)
         x = activation(x, f"{endpoint}/depthwise_output", max_value=6.0)
-        x = convolution(x, block.project, training)
+        x = convolution(x, block.project, options)
         output_name = layer_name(f"{endpoint}/output")
         # The effective stride counts, so an output stride can make a block residual (slim `conv_blocks.py`).
         if stride == 1 and shortcut.shape[-1] == x.shape[-1]:
             x = keras.layers.Add(name=output_name)([x, shortcut])
         else:
             x = keras.layers.Identity(name=output_name)(x)
-    x = convolution(x, net.last, training)
+    x = convolution(x, net.last, options)
     x = activation(x, f"{SCOPE}/layer_{len(net.blocks) + 2}", max_value=6.0)
-    outputs = head_output(x, head, SCOPE, net.logits, training, dropout_rate)
+    outputs = head_output(x, SCOPE, net.logits, options)
     return keras.Model(images, outputs, name=name or "mobilenet_v2")
 
 

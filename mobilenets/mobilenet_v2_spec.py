@@ -8,7 +8,7 @@ SCOPE = "MobilenetV2"
 
 
 class Row(NamedTuple):
-    """An inverted residual block with that stride and that width of its result (at multiplier 1)."""
+    """An inverted residual block with this stride and this output width (at multiplier 1)."""
 
     stride: int
     width: int
@@ -39,7 +39,7 @@ ROWS = (
 
 
 class Block(NamedTuple):
-    """An inverted residual: expand (absent in the first block), filter depthwise, project to few channels."""
+    """An inverted residual block: expand (None in the first block), filter depthwise, project to few channels."""
 
     expand: Convolution | None
     depthwise: Convolution
@@ -56,10 +56,10 @@ class Network(NamedTuple):
 
 
 def channels(width: int, depth_multiplier: float) -> int:
-    """The nearest multiple of 8, at least 8 and at least 90% of the exact width.
+    """Returns the nearest multiple of 8 that is at least 8 and at least 90% of the exact width.
 
-    Slim ``nets/mobilenet/mobilenet.py: _make_divisible``. The exact width stays a float: to truncate it first, as some
-    ports do, gives other widths at multipliers that were not published (64 * 0.28 is 24 here, not 16).
+    Slim ``nets/mobilenet/mobilenet.py: _make_divisible``. The exact width is a float. Some ports truncate it first and
+    get other widths at multipliers that were not published (64 * 0.28 is 24 here, not 16).
     """
     exact = width * depth_multiplier
     rounded = max(8, int(exact + 4) // 8 * 8)
@@ -67,7 +67,7 @@ def channels(width: int, depth_multiplier: float) -> int:
 
 
 def network(depth_multiplier: float, num_classes: int, scale_last_layer: bool | None = None) -> Network:
-    """Its convolutions; `scale_last_layer` as in `mobilenets.MobileNetV2`."""
+    """Returns the convolutions; for `scale_last_layer` see `mobilenets.MobileNetV2`."""
     if scale_last_layer is None:
         scale_last_layer = depth_multiplier >= 1
     previous, reduction = channels(STEM_WIDTH, depth_multiplier), 2
@@ -86,3 +86,9 @@ def network(depth_multiplier: float, num_classes: int, scale_last_layer: bool | 
     last_width = channels(LAST_WIDTH, depth_multiplier) if scale_last_layer else LAST_WIDTH
     last = Convolution(f"{SCOPE}/Conv_1", "full", 1, previous, last_width, 1, reduction)
     return Network(stem, blocks, last, logits(SCOPE, last_width, num_classes))
+
+
+def convolutions(depth_multiplier: float, num_classes: int, scale_last_layer: bool | None = None) -> list[Convolution]:
+    """Returns the convolutions as one list, the logits last."""
+    stem, blocks, last, classifier = network(depth_multiplier, num_classes, scale_last_layer)
+    return [stem, *(conv for block in blocks for conv in block if conv), last, classifier]

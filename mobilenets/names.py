@@ -1,7 +1,7 @@
 """Slim scopes as Keras layer names, and back.
 
-Keras layer names may not hold "/", and a "." breaks the module dictionaries of the torch backend; slim scopes never
-hold "__". So one substitution carries every scope into a layer name and back, for all networks and on all backends.
+A Keras layer name must not contain "/", and a "." breaks the module dictionaries of the torch backend. Slim scopes
+never contain "__". So one substitution turns every scope into a layer name and back, for all networks and backends.
 """
 
 SCOPES = {
@@ -13,10 +13,20 @@ SCOPES = {
 
 
 def layer_name(slim_scope: str) -> str:
-    """The Keras layer name of a slim scope: ``MobilenetV2/Conv`` -> ``MobilenetV2__Conv``."""
+    """Returns the Keras layer name of a slim scope.
+
+    Example:
+        >>> mobilenets.layer_name("MobilenetV2/Conv")
+        'MobilenetV2__Conv'
+    """
     return slim_scope.replace("/", "__")
 
 
 def slim_name(layer_name: str) -> str:
-    """The slim scope of a Keras layer name: the inverse of `layer_name`."""
+    """Returns the slim scope of a Keras layer name: the inverse of `layer_name`.
+
+    Example:
+        >>> mobilenets.slim_name("MobilenetV2__Conv")
+        'MobilenetV2/Conv'
+    """
     return layer_name.replace("__", "/")

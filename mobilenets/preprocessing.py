@@ -1,24 +1,28 @@
-"""Images as the networks saw them when their accuracy was measured."""
+"""The preprocessing with which the published accuracies were measured."""
 
 import numpy as np
 
 
 def preprocess(image: np.ndarray, image_size: int, central_fraction: float = 0.875) -> np.ndarray:
-    """Slim's preprocessing for evaluation, in numpy (``inception_preprocessing.py: preprocess_for_eval``).
+    """Crops and resizes an image as slim's evaluation does (``inception_preprocessing.py: preprocess_for_eval``).
 
-    The image is cropped to its middle and resized without regard to its aspect. The resizing is TensorFlow's first
-    bilinear one, whose grid begins at the corner: a later one, as in ``tf.image.resize``, gives other pixels.
+    The central part of the image is resized to a square; the aspect ratio is not kept. The resizing is TensorFlow's
+    legacy bilinear one, with the grid aligned to the top left corner. ``tf.image.resize`` gives other pixels.
 
     Args:
         image: uint8 (height, width, 3), RGB.
         image_size: height and width of the result, in pixels.
-        central_fraction: of the height and of the width that are kept, in (0, 1].
+        central_fraction: fraction of the height and of the width that is kept, in (0, 1].
 
     Returns:
-        Float32 (image_size, image_size, 3) in [0, 1], as models take it with ``rescale_inputs=True``.
+        Float32 (image_size, image_size, 3) in [0, 1], the input of models with ``rescale_inputs=True``.
 
     Raises:
         ValueError: if the image or an argument is not as described.
+
+    Example:
+        >>> mobilenets.preprocess(np.zeros((480, 640, 3), np.uint8), 224).shape
+        (224, 224, 3)
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
@@ -29,14 +33,14 @@ def preprocess(image: np.ndarray, image_size: int, central_fraction: float = 0.8
         raise ValueError(f"image_size must be at least 1, not {image_size!r}.")
     top, left = (int((size - size * central_fraction) / 2) for size in image.shape[:2])
     middle = image[top : image.shape[0] - top, left : image.shape[1] - left]
-    # In float32 throughout, so that the rounding is TensorFlow's too.
+    # All computation is in float32, to round as TensorFlow does.
     pixels = middle.astype(np.float32) * np.float32(1 / 255)
     columns = _resize(pixels, image_size, axis=1)
     return _resize(columns, image_size, axis=0)
 
 
 def _resize(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Legacy bilinear along one axis: pixel ``i`` of the result lies at ``i * old / new`` of the source."""
+    """Resizes one axis (legacy bilinear): pixel ``i`` of the result is at ``i * old / new`` of the source."""
     old = pixels.shape[axis]
     position = np.arange(size, dtype=np.float32) * (np.float32(old) / np.float32(size))
     lower = np.floor(position).astype(np.int64)

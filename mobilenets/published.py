@@ -1,7 +1,7 @@
 """The 39 published models, as one table.
 
 Accuracies, multiply-adds and parameters are those of Google's own tables (tensorflow/models, in ``research/slim``:
-``README.md``, ``nets/mobilenet_v1.md``, ``nets/mobilenet/README.md``). What follows from other columns is computed.
+``README.md``, ``nets/mobilenet_v1.md``, ``nets/mobilenet/README.md``). Everything else is computed from them.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from mobilenets.families import convolutions, variable_shapes
 HUB = "https://tfhub.dev/"
 PUBLISHER = "google/imagenet/"
 PUBLISHED_CLASSES = 1001
+"""Classes of the published models, with class 0 for "background"."""
 
 
 class Row(NamedTuple):
@@ -53,7 +54,7 @@ ROWS = (
     Row("mobilenet_v2", 0.35, 160, 30, 1.66, 55.7, 79.1),
     Row("mobilenet_v2", 0.35, 128, 20, 1.66, 50.8, 75.0),
     Row("mobilenet_v2", 0.35, 96, 11, 1.66, 45.5, 70.4),
-    # The graphs need more than the four published multiply-adds at 0.75, and less than that of 0.25 at 192 pixels.
+    # The graphs have more multiply-adds than published at 0.75, and fewer at 0.25 with 192 pixels.
     Row("mobilenet_v1", 1.0, 224, 569, 4.24, 70.9, 89.9),
     Row("mobilenet_v1", 1.0, 192, 418, 4.24, 70.0, 89.2),
     Row("mobilenet_v1", 1.0, 160, 291, 4.24, 68.0, 87.7),
@@ -81,21 +82,21 @@ class ModelInfo:
     Attributes:
         name: such as "mobilenet_v2_035_96": family, multiplier times 100, image size.
         family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
-        depth_multiplier: of the channels.
-        image_size: height and width in pixels that it was trained for.
-        fixed_image_size: whether its hub modules take that size only.
+        depth_multiplier: factor of the channels.
+        image_size: height and width of the training images, in pixels.
+        fixed_image_size: whether its hub modules accept that size only.
         num_features: length of the feature vector.
-        num_classes: of the logits; class 0 is "background".
-        checkpoint_url: of the archive.
+        num_classes: classes of the logits; class 0 is "background".
+        checkpoint_url: URL of the archive.
         checkpoint_path: prefix of the checkpoint inside the archive.
-        hub_handle: of its hub modules, without "/classification/5" or "/feature_vector/5".
-        parameters: count, moving statistics and logits included.
-        trainable_parameters: count, logits included.
-        macs: multiply-adds for one image, logits included.
-        published_macs_millions: as Google published them; None for Inception V2.
-        published_parameters_millions: as Google published them (V2 left the batch norms out); None for Inception V2.
+        hub_handle: handle of its hub modules, without "/classification/5" or "/feature_vector/5".
+        parameters: number of parameters, with moving statistics and logits.
+        trainable_parameters: number of trainable parameters, with logits.
+        macs: multiply-adds for one image, with logits.
+        published_macs_millions: multiply-adds as published; None for Inception V2.
+        published_parameters_millions: parameters as published (for V2 without batch norms); None for Inception V2.
         top1: published accuracy on the ImageNet validation set, percent.
-        top5: the same, counted right where the class is among the five likeliest.
+        top5: the same, for the five most probable classes.
     """
 
     name: str
@@ -117,15 +118,22 @@ class ModelInfo:
     top5: float
 
     def to_dict(self) -> dict[str, str | int | float | bool | None]:
-        """Its attributes, ready for JSON."""
+        """Returns the attributes as JSON values."""
         return dataclasses.asdict(self)
 
 
 def list_models(family: str | None = None) -> list[str]:
-    """Names of the published models, those of one family where it is given.
+    """Returns the names of the published models.
+
+    Args:
+        family: one of `mobilenets.SCOPES`, or None for all.
 
     Raises:
-        ValueError: if there is no such family.
+        ValueError: for another family.
+
+    Example:
+        >>> mobilenets.list_models("inception_v2")
+        ['inception_v2']
     """
     families = list(dict.fromkeys(row.family for row in ROWS))
     if family not in (None, *families):
@@ -134,40 +142,61 @@ def list_models(family: str | None = None) -> list[str]:
 
 
 def get_model_info(name_or_handle: str) -> ModelInfo:
-    """What is known of a published model.
+    """Returns the facts of a published model.
 
     Args:
         name_or_handle: a name such as "mobilenet_v2_035_96", the name of its archive ("mobilenet_v2_0.35_96"), or a
-            handle of any of its hub modules ("https://tfhub.dev/google/imagenet/mobilenet_v2_035_96/classification/3",
-            shortened at either end or not).
+            handle of one of its hub modules ("https://tfhub.dev/google/imagenet/mobilenet_v2_035_96/classification/3",
+            with or without the host and the last parts).
 
     Raises:
-        ValueError: if no published model is called so.
+        ValueError: if no published model has this name.
+
+    Example:
+        >>> mobilenets.get_model_info("mobilenet_v2_035_96").top1
+        45.5
     """
     return parse_handle(name_or_handle)[0]
 
 
 def parse_handle(name_or_handle: str) -> tuple[ModelInfo, str | None]:
-    """The published model, and the head that a handle asks for: "classification", "feature_vector", or None for a name.
+    """Returns the published model and the head in a handle ("classification" or "feature_vector"; None for a name).
 
     Raises:
-        ValueError: if no published model is called so.
+        ValueError: if no published model has this name.
     """
     match = re.fullmatch(
         rf"(https?://tfhub\.dev/)?({PUBLISHER})?(?P<name>[^/]+?)(/(?P<head>classification|feature_vector)(/\d+)?)?/?",
         str(name_or_handle),
     )
     info = _models().get(match["name"]) if match else None
-    if info is None:
-        sought = str(name_or_handle).removeprefix(HUB).removeprefix(PUBLISHER)
-        closest = difflib.get_close_matches(sought.split("/")[0], list_models(), n=3, cutoff=0)
+    if match is None or info is None:
+        short_name = str(name_or_handle).removeprefix(HUB).removeprefix(PUBLISHER)
+        closest = difflib.get_close_matches(short_name.split("/")[0], list_models(), n=3, cutoff=0)
         raise ValueError(f"No published model is called {name_or_handle!r}; the closest are {', '.join(closest)}.")
     return info, match["head"]
 
 
+def model_in_file_name(file_name: str) -> ModelInfo | None:
+    """Returns the published model that a file name contains, or None.
+
+    Example:
+        >>> mobilenets.model_in_file_name("mobilenet_v2_0.35_96.ckpt.index").name
+        'mobilenet_v2_035_96'
+    """
+    if "inception_v2" in file_name:
+        return get_model_info("inception_v2")
+    match = re.search(r"(mobilenet_v[12])_(\d+(?:\.\d+)?)_(\d+)", file_name)
+    if not match:
+        return None
+    multiplier = float(match[2]) if "." in match[2] else int(match[2]) / 100
+    infos = map(get_model_info, list_models(match[1]))
+    return next((i for i in infos if (i.depth_multiplier, i.image_size) == (multiplier, int(match[3]))), None)
+
+
 @functools.cache
 def _models() -> dict[str, ModelInfo]:
-    """Every model under its name and under its archive's."""
+    """Returns every model under its name and under the name of its archive."""
     return {alias: info for row in ROWS for info in [_info(row)] for alias in (info.name, _archive(row))}
 
 
@@ -178,14 +207,14 @@ def _name(row: Row) -> str:
 
 
 def _archive(row: Row) -> str:
-    """Name of the archive, without its ending."""
+    """Returns the name of the archive, without suffix."""
     if row.family == "inception_v2":
         return "inception_v2_2016_08_28"
     return f"{row.family}_{row.depth_multiplier}_{row.image_size}"
 
 
 def _download(row: Row) -> tuple[str, str]:
-    """URL of the archive, and prefix of the checkpoint in it."""
+    """Returns the URL of the archive, and the prefix of the checkpoint in it."""
     archive = _archive(row)
     if row.family == "mobilenet_v2":
         url = f"https://storage.googleapis.com/mobilenet_v2/checkpoints/{archive}.tgz"

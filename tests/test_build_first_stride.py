@@ -1,4 +1,4 @@
-"""Networks with a first stride of 1, as they are trained on small images: compared with slim at every endpoint."""
+"""Networks with a first stride of 1, compared with slim at every endpoint."""
 
 import math
 
@@ -20,7 +20,7 @@ from tests.oracle.run import run, variable_shapes
         ("inception_v2", None),
     ],
 )
-def test_every_endpoint_is_slims(family, output_stride):
+def test_every_endpoint_equals_slim(family, output_stride):
     variables = recipes.made_up_variables(variable_shapes(family, 0.35, num_classes=10))
     images = recipes.made_up_images(33, 40)
     choices = {} if family == "inception_v2" else {"output_stride": output_stride}

@@ -1,4 +1,4 @@
-"""The networks compute what the original TF-Slim networks computed: every golden case, at every endpoint."""
+"""The networks compared with the original TF-Slim networks: every golden case, at every endpoint."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ def build(meta: dict) -> keras.Model:
 
 
 def outputs(meta: dict, model: keras.Model) -> dict[str, np.ndarray]:
-    """Every endpoint under the name that the case knows it by."""
+    """Returns every endpoint under its name in the case."""
     everything = {**mobilenets.endpoints(model), "out": model.output}
     images = golden.images(meta["height"], meta["width"])
     computed = keras.Model(model.input, everything)(images, training=meta["train"])
@@ -67,10 +67,10 @@ def test_float64_matches_slim_at_every_endpoint(case):
 
     if meta["train"]:
         loss = np.sum(out * golden.loss_weights(meta["num_classes"])) / meta["num_classes"]
-        # The loss is a difference of large sums: what counts is the size of what it sums.
+        # The loss is a difference of large sums, so the error is relative to the sums.
         summed = np.sum(np.abs(out * golden.loss_weights(meta["num_classes"]))) / meta["num_classes"]
         assert_close(loss, meta["loss"], 1e-12, summed, "loss")
-        # Keras rounds the factor of its L2 to float32, whatever the weights are.
+        # Keras rounds the L2 factor to float32 for weights of any type.
         rounding = float(np.float32(2e-5)) / 2e-5
         regularization = float(sum(model.losses))
         expected = meta["regularization_loss"] * rounding
@@ -85,7 +85,7 @@ def test_float32_matches_slim(case):
     assert out.dtype == np.float32
     if out.ndim == 4:
         out = out.ravel()[:: golden.OUT_STEP]
-    # These made-up weights amplify rounding: in x_v2_os16 so much that slim's own float32 is further than 2e-5 from its
-    # own float64. There we may be as far from the exact values as slim was.
+    # These made-up weights amplify rounding. In x_v2_os16 slim's own float32 differs from its float64 by more than
+    # 2e-5, so the tolerance there is twice slim's own error.
     slim_error = np.abs(arrays["out32"] - arrays["out64"]).max() / largest
     assert_close(out, arrays["out32"], max(2e-5, 2 * slim_error), largest, "out")

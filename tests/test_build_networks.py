@@ -44,7 +44,7 @@ def table(path: pathlib.Path) -> list[dict[str, str]]:
 
 
 def shape_of(cell: str) -> tuple[int | None, ...]:
-    """``3x3x3x32`` or ``Nx112x112x32``."""
+    """Returns the shape in a cell: ``3x3x3x32`` or ``Nx112x112x32``."""
     return tuple(None if size == "N" else int(size) for size in cell.split("x"))
 
 
@@ -57,7 +57,7 @@ def evaluate(model: keras.Model, tensors, x: np.ndarray):
 
 
 @pytest.mark.parametrize(("family", "multiplier"), PUBLISHED)
-def test_variables_are_slims(family, multiplier, shared):
+def test_variables_equal_slim(family, multiplier, shared):
     rows = table(shared / "reference" / "variables" / f"{family}.tsv")
     column = "shape" if family == "inception_v2" else f"shape@{multiplier}"
     expected = {row["name"]: shape_of(row[column]) for row in rows}
@@ -74,19 +74,19 @@ def test_variables_are_slims(family, multiplier, shared):
 
 
 @pytest.mark.parametrize(("family", "multiplier"), PUBLISHED)
-def test_endpoints_are_slims(family, multiplier, shared):
+def test_endpoints_equal_slim(family, multiplier, shared):
     rows = table(shared / "reference" / "variables" / f"{family}_endpoints.tsv")
     columns = {"mobilenet_v1": f"v1_{multiplier}", "mobilenet_v2": f"v2_{multiplier}", "inception_v2": "inception_v2"}
     expected = {
         f"{SCOPES[family]}/{row['endpoint'].replace('AvgPool_1a', 'global_pool')}": shape_of(row[columns[family]])
         for row in rows
     }
-    found = mobilenets.endpoints(CONSTRUCTORS[family](multiplier))
-    assert {name: tensor.shape for name, tensor in found.items()} == expected
+    actual = mobilenets.endpoints(CONSTRUCTORS[family](multiplier))
+    assert {name: tensor.shape for name, tensor in actual.items()} == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_all_layers_are_stock_and_legally_named(family):
+def test_all_layers_are_stock_with_valid_names(family):
     model = CONSTRUCTORS[family](input_shape=(64, 64, 3))
     assert {type(layer).__name__ for layer in model.layers} <= STOCK
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
@@ -129,10 +129,10 @@ def test_open_sizes_compute_the_same_as_fixed_ones(family, size):
     open_model = CONSTRUCTORS[family](0.5, (None, None, 3), num_classes=5)
     open_model.set_weights(fixed.get_weights())
     expected = evaluate(fixed, mobilenets.endpoints(fixed), x)
-    found = evaluate(open_model, mobilenets.endpoints(open_model), x)
-    assert list(found) == list(expected)
+    actual = evaluate(open_model, mobilenets.endpoints(open_model), x)
+    assert list(actual) == list(expected)
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -147,16 +147,16 @@ def test_rescaling_is_the_only_difference_between_input_ranges(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_predictions_are_the_softmax_of_the_logits(family):
     model = CONSTRUCTORS[family](0.5, (32, 32, 3), num_classes=5)
-    found = evaluate(model, mobilenets.endpoints(model), 20 * images(2, 32, 32, 3))
+    actual = evaluate(model, mobilenets.endpoints(model), 20 * images(2, 32, 32, 3))
     scope = SCOPES[family]
-    exponentials = np.exp(found[f"{scope}/Logits"].astype(np.float64))
+    exponentials = np.exp(actual[f"{scope}/Logits"].astype(np.float64))
     expected = exponentials / exponentials.sum(-1, keepdims=True)
-    # Probabilities below float32's normal numbers are rounded to nothing on some processors.
-    np.testing.assert_allclose(found[f"{scope}/Predictions"], expected, rtol=1e-5, atol=1e-37)
+    # Probabilities below float32's normal numbers are rounded to zero on some processors.
+    np.testing.assert_allclose(actual[f"{scope}/Predictions"], expected, rtol=1e-5, atol=1e-37)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_endpoints_survive_saving(family, tmp_path):
+def test_endpoints_after_saving(family, tmp_path):
     model = CONSTRUCTORS[family](0.5, (64, 48, 3), num_classes=11)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -179,19 +179,19 @@ def test_a_model_of_endpoints_has_the_same_endpoints_after_saving(tmp_path):
     assert list(mobilenets.endpoints(loaded)) == list(mobilenets.endpoints(model))
 
 
-def test_endpoints_are_found_under_a_new_top():
+def test_endpoints_with_a_new_top():
     base = mobilenets.MobileNetV1(0.25, (64, 64, 3), "feature_vector")
     model = keras.Model(base.input, keras.layers.Dense(3, name="top")(base.output))
     assert list(mobilenets.endpoints(model)) == list(mobilenets.endpoints(base))
 
 
-def test_a_block_result_has_two_names():
-    found = mobilenets.endpoints(mobilenets.MobileNetV2(0.35, (32, 32, 3)))
+def test_a_block_output_has_two_names():
+    actual = mobilenets.endpoints(mobilenets.MobileNetV2(0.35, (32, 32, 3)))
     for index in range(2, 19):
-        assert found[f"MobilenetV2/layer_{index}"] is found[f"MobilenetV2/layer_{index}/output"]
+        assert actual[f"MobilenetV2/layer_{index}"] is actual[f"MobilenetV2/layer_{index}/output"]
 
 
-def test_a_model_without_endpoints_is_refused():
+def test_a_model_without_endpoints_is_an_error():
     network = mobilenets.MobileNetV1(0.25, (64, 64, 3))
     nested = keras.Sequential([keras.Input((64, 64, 3)), network], name="wrapper")
     with pytest.raises(ValueError, match="wrapper"):
@@ -217,20 +217,20 @@ def test_no_weight_decay_means_no_losses(family, weight_decay):
 
 
 @pytest.mark.parametrize(("family", "default"), [("mobilenet_v1", 0.001), ("mobilenet_v2", 0.2), ("inception_v2", 0.2)])
-def test_training_choices_reach_the_layers(family, default):
+def test_training_arguments_reach_the_layers(family, default):
     plain = CONSTRUCTORS[family](0.5, (32, 32, 3))
-    chosen = CONSTRUCTORS[family](0.5, (32, 32, 3), batch_norm_momentum=0.9, dropout_rate=0.5, name="mine")
-    for model, momentum, rate in ((plain, 0.99, default), (chosen, 0.9, 0.5)):
+    custom = CONSTRUCTORS[family](0.5, (32, 32, 3), batch_norm_momentum=0.9, dropout_rate=0.5, name="mine")
+    for model, momentum, rate in ((plain, 0.99, default), (custom, 0.9, 0.5)):
         norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
         assert {norm.momentum for norm in norms} == {momentum}
         assert {norm.epsilon for norm in norms} == {1e-3}
         assert model.get_layer("dropout").rate == rate
-    assert (plain.name, chosen.name) == (family, "mine")
+    assert (plain.name, custom.name) == (family, "mine")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_kernels_begin_as_slims_do(family):
-    """Deviations by slim's initializers; a normal that is cut off at two deviations keeps 0.8796 of its own."""
+def test_initial_kernels_have_slims_distribution(family):
+    """Deviations of slim's initializers; truncation at two deviations leaves 0.8796 of the deviation of a normal."""
     model = CONSTRUCTORS[family](1.0, (32, 32, 3))
     kept = 0.87962566
     for name, weight in slim_weights(model).items():
@@ -248,19 +248,19 @@ def test_kernels_begin_as_slims_do(family):
             deviation = 0.09
         else:
             deviation = math.sqrt(1.3 * 2 / np.prod(value.shape[:3]))
-        # Six standard errors of a standard deviation that is estimated from so many values.
+        # Six standard errors of a standard deviation estimated from this number of values.
         assert value.std() == pytest.approx(deviation * kept, rel=6 / math.sqrt(2 * value.size)), name
         assert np.abs(value).max() <= 2 * deviation * (1 + 1e-6), name
 
 
-def test_kernels_of_equal_shape_begin_differently():
+def test_kernels_of_equal_shape_have_different_initial_values():
     weights = slim_weights(mobilenets.MobileNetV1(0.25, (32, 32, 3)))
     kernels = [weights[f"MobilenetV1/Conv2d_{index}_pointwise/weights"] for index in range(7, 12)]
     assert len({keras.ops.convert_to_numpy(kernel).tobytes() for kernel in kernels}) == len(kernels)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_seed_decides_all_kernels(family):
+def test_a_seed_determines_all_kernels(family):
     def kernels(seed):
         keras.utils.set_random_seed(seed)
         return {
@@ -276,16 +276,16 @@ def test_a_seed_decides_all_kernels(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_initializers_in_the_configuration_are_keras_own(family):
-    """A clone, or a model from the configuration, begins anew without this package."""
+    """A clone, or a model from the configuration, is initialized without this package."""
     model = CONSTRUCTORS[family](0.25, (32, 32, 3))
-    found = [
+    actual = [
         value
         for layer in model.layers
         for name, value in layer.get_config().items()
         if name in ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
     ]
-    assert found and {value["module"] for value in found} == {"keras.initializers"}
-    assert {value["class_name"] for value in found} <= {"TruncatedNormal", "VarianceScaling"}
+    assert actual and {value["module"] for value in actual} == {"keras.initializers"}
+    assert {value["class_name"] for value in actual} <= {"TruncatedNormal", "VarianceScaling"}
     for layer, clone in zip(model.layers, keras.models.clone_model(model).layers, strict=True):
         for weight, cloned in zip(layer.weights, clone.weights, strict=True):
             mine, theirs = (keras.ops.convert_to_numpy(value) for value in (weight, cloned))
@@ -306,7 +306,7 @@ def test_v2_output_stride(output_stride):
 
 
 @pytest.mark.parametrize("output_stride", [6, 64])
-def test_v2_output_stride_that_is_never_met_changes_nothing(output_stride):
+def test_v2_output_stride_that_is_never_reached_changes_nothing(output_stride):
     plain = mobilenets.MobileNetV2(0.35, (64, 64, 3)).get_config()
     other = mobilenets.MobileNetV2(0.35, (64, 64, 3), output_stride=output_stride).get_config()
     strides = [
@@ -318,13 +318,13 @@ def test_v2_output_stride_that_is_never_met_changes_nothing(output_stride):
 
 @pytest.mark.parametrize("family", ["mobilenet_v1", "mobilenet_v2"])
 @pytest.mark.parametrize("head", ["classification", "feature_vector"])
-def test_output_stride_goes_with_any_head(family, head):
+def test_output_stride_with_any_head(family, head):
     model = CONSTRUCTORS[family](0.35, (64, 64, 3), head, num_classes=4, output_stride=8)
     assert np.isfinite(evaluate(model, model.output, images(1, 64, 64, 3))).all()
 
 
-# Layers that add their input: those that always do, and those that do once an output stride takes their stride away and
-# rounding has made their widths equal (computed with slim's own network).
+# Layers that add their input: always, or only when an output stride removes their stride and rounding makes the widths
+# equal (computed with slim's own network).
 ALWAYS = {4, 6, 7, 9, 10, 11, 13, 14, 16, 17}
 
 
@@ -350,7 +350,7 @@ def test_v2_residuals_follow_the_effective_stride(multiplier, output_stride, gai
     assert added == ALWAYS | gained
 
 
-def test_v2_last_layer_exception():
+def test_v2_width_of_the_last_layer():
     def last(multiplier, scale_last_layer=None):
         model = mobilenets.MobileNetV2(multiplier, (32, 32, 3), "feature_vector", scale_last_layer=scale_last_layer)
         return model.output.shape[-1]
@@ -361,31 +361,31 @@ def test_v2_last_layer_exception():
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_stay_in_float32_where_the_rest_is_half_precision(family, policy):
+def test_logits_are_float32_under_half_precision(family, policy):
     with dtype_policy(policy):
         model = CONSTRUCTORS[family](0.5, (32, 32, 3), num_classes=3)
         features = CONSTRUCTORS[family](0.5, (32, 32, 3), "feature_vector")
-        found = mobilenets.endpoints(model)
+        actual = mobilenets.endpoints(model)
     scope, half = SCOPES[family], policy.removeprefix("mixed_")
-    assert found[f"{scope}/global_pool"].dtype == half
+    assert actual[f"{scope}/global_pool"].dtype == half
     assert features.output.dtype == half
-    assert found[f"{scope}/Logits"].dtype == found[f"{scope}/Predictions"].dtype == "float32"
+    assert actual[f"{scope}/Logits"].dtype == actual[f"{scope}/Predictions"].dtype == "float32"
     assert model.get_layer(f"{scope}__Logits__Conv2d_1c_1x1").kernel.dtype == "float32"
     if policy == "mixed_bfloat16":
-        assert np.isfinite(evaluate(model, found[f"{scope}/Predictions"], images(1, 32, 32, 3))).all()
+        assert np.isfinite(evaluate(model, actual[f"{scope}/Predictions"], images(1, 32, 32, 3))).all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_float64_all_the_way(family):
+def test_everything_is_float64_under_a_float64_policy(family):
     with dtype_policy("float64"):
         model = CONSTRUCTORS[family](0.5, (32, 32, 3), num_classes=3)
-        found = mobilenets.endpoints(model)
-    assert {tensor.dtype for tensor in found.values()} == {"float64"}
+        actual = mobilenets.endpoints(model)
+    assert {tensor.dtype for tensor in actual.values()} == {"float64"}
     assert {weight.dtype for weight in slim_weights(model).values()} == {"float64"}
     assert model.input.dtype == "float64"
 
 
-def test_a_channels_first_default_of_keras_does_not_matter():
+def test_a_channels_first_default_has_no_effect():
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
     try:
@@ -400,7 +400,7 @@ def test_a_channels_first_default_of_keras_does_not_matter():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_step_of_training_reaches_every_kernel_and_moving_statistic(family):
+def test_a_training_step_updates_every_kernel_and_moving_statistic(family):
     keras.utils.set_random_seed(1)
     model = CONSTRUCTORS[family](0.5, (64, 64, 3), num_classes=3)
     model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -448,7 +448,7 @@ BAD_ARGUMENTS = [
 
 @pytest.mark.parametrize(("arguments", "named"), BAD_ARGUMENTS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bad_arguments_are_refused_in_one_sentence(family, arguments, named):
+def test_a_bad_argument_is_one_sentence(family, arguments, named):
     with pytest.raises(ValueError, match=named) as caught:
         CONSTRUCTORS[family](**arguments)
     message = str(caught.value)
@@ -462,12 +462,12 @@ def test_bad_arguments_are_refused_in_one_sentence(family, arguments, named):
     [("mobilenet_v1", stride) for stride in (0, 1, 4, 9, 64, "8")]
     + [("mobilenet_v2", stride) for stride in (0, -2, 3, 9, 2.5, "8")],
 )
-def test_bad_output_strides_are_refused(family, output_stride):
+def test_bad_output_strides(family, output_stride):
     with pytest.raises(ValueError, match=f"output_stride .*{output_stride!r}"):
         CONSTRUCTORS[family](output_stride=output_stride)
 
 
-def test_numpy_numbers_are_numbers():
+def test_numpy_numbers_are_accepted():
     model = mobilenets.MobileNetV1(np.float32(0.5), (np.int64(32), None, 3), num_classes=np.int32(4))
     assert model.input.shape == (None, 32, None, 3)
     assert model.output.shape == (None, 4)

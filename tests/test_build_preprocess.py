@@ -1,4 +1,4 @@
-"""Preprocessing against TensorFlow's own operations, as slim's evaluation called them."""
+"""Preprocessing compared with TensorFlow's own operations, as in slim's evaluation."""
 
 import numpy as np
 import pytest
@@ -22,15 +22,15 @@ def slim_preprocess(image: np.ndarray, size: int, central_fraction: float) -> np
 @pytest.mark.parametrize("shape", [(333, 500), (500, 333), (224, 224), (97, 1023), (31, 33), (1, 7)])
 def test_matches_slim(shape, size, central_fraction):
     image = noise(*shape)
-    found = mobilenets.preprocess(image, size, central_fraction)
-    assert found.dtype == np.float32
-    assert found.shape == (size, size, 3)
-    assert found.min() >= 0
-    assert found.max() <= 1
-    np.testing.assert_allclose(found, slim_preprocess(image, size, central_fraction), rtol=0, atol=1e-6)
+    actual = mobilenets.preprocess(image, size, central_fraction)
+    assert actual.dtype == np.float32
+    assert actual.shape == (size, size, 3)
+    assert actual.min() >= 0
+    assert actual.max() <= 1
+    np.testing.assert_allclose(actual, slim_preprocess(image, size, central_fraction), rtol=0, atol=1e-6)
 
 
-def test_crop_is_tensorflows_and_not_the_rounded_one():
+def test_the_crop_truncates_as_tensorflow_does():
     """A 333x500 image is cropped to 293x438, from row 20 and column 31 on."""
     image = noise(333, 500)
     cropped = image[20:313, 31:469]

@@ -1,4 +1,4 @@
-"""The 39 published models: what is known of them, and how they are named."""
+"""The 39 published models: facts, names and handles."""
 
 import dataclasses
 import inspect
@@ -69,7 +69,7 @@ SIZES = {
     ("inception_v2", 1.0): (1024, 11_199_137, 11_179_361, None),
 }
 
-# Published multiply-adds that the graphs do not have: 0.75 throughout, and 0.25 at 192 pixels.
+# Published multiply-adds that differ from the graphs: all of 0.75, and 0.25 with 192 pixels.
 MISPRINTED = {f"mobilenet_v1_075_{size}" for size in (224, 192, 160, 128)} | {"mobilenet_v1_025_192"}
 
 
@@ -104,7 +104,7 @@ def test_figures(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_model_is_as_its_facts_say(name):
+def test_the_model_has_the_published_facts(name):
     info = mobilenets.get_model_info(name)
     model = mobilenets.build(name)
     assert model.name == name
@@ -121,7 +121,7 @@ def test_the_model_is_as_its_facts_say(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_feature_vector_is_as_long_as_its_facts_say(name):
+def test_the_feature_vector_has_the_published_length(name):
     info = mobilenets.get_model_info(name)
     model = mobilenets.build(f"{info.hub_handle}/feature_vector/5", input_shape=(32, 32, 3))
     assert model.output.shape == (None, info.num_features)
@@ -152,7 +152,7 @@ def test_downloads():
 
 
 @pytest.mark.parametrize(
-    ("said", "name"),
+    ("name_or_handle", "name"),
     [
         ("mobilenet_v2_0.35_96", "mobilenet_v2_035_96"),
         ("mobilenet_v2_1.0_224", "mobilenet_v2_100_224"),
@@ -167,12 +167,12 @@ def test_downloads():
         ("mobilenet_v1_075_192/feature_vector/3/", "mobilenet_v1_075_192"),
     ],
 )
-def test_names_and_handles(said, name):
-    assert mobilenets.get_model_info(said).name == name
+def test_names_and_handles(name_or_handle, name):
+    assert mobilenets.get_model_info(name_or_handle).name == name
 
 
 @pytest.mark.parametrize(
-    ("said", "hint"),
+    ("name_or_handle", "hint"),
     [
         ("mobilenet_v2_035_95", "mobilenet_v2_035_96"),
         ("mobilenet_v2_100", "mobilenet_v2_100_"),
@@ -183,26 +183,26 @@ def test_names_and_handles(said, name):
         (None, "_v"),
     ],
 )
-def test_unknown_names_get_the_closest(said, hint):
+def test_an_unknown_name_lists_the_closest(name_or_handle, hint):
     with pytest.raises(ValueError, match=hint) as caught:
-        mobilenets.get_model_info(said)
-    assert repr(said) in str(caught.value)
+        mobilenets.get_model_info(name_or_handle)
+    assert repr(name_or_handle) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_facts_are_ready_for_json():
+def test_facts_as_json():
     for name in FIGURES:
         info = mobilenets.get_model_info(name)
         assert json.loads(json.dumps(info.to_dict())) == dataclasses.asdict(info)
 
 
-def test_facts_cannot_be_changed():
+def test_facts_are_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         mobilenets.get_model_info("inception_v2").top1 = 100.0
 
 
 @pytest.mark.parametrize(
-    ("said", "head", "shape"),
+    ("name_or_handle", "head", "shape"),
     [
         ("mobilenet_v2_035_96", None, (None, 1001)),
         ("mobilenet_v2_035_96", "classification", (None, 1001)),
@@ -213,13 +213,13 @@ def test_facts_cannot_be_changed():
         ("google/imagenet/mobilenet_v1_025_128/feature_vector/3", "feature_vector", (None, 256)),
     ],
 )
-def test_heads(said, head, shape):
-    assert mobilenets.build(said, head).output.shape == shape
+def test_heads(name_or_handle, head, shape):
+    assert mobilenets.build(name_or_handle, head).output.shape == shape
 
 
-def test_a_head_other_than_the_handles_is_refused():
+def test_a_head_other_than_the_handles_is_an_error():
     handle = "https://tfhub.dev/google/imagenet/mobilenet_v1_025_128/feature_vector/3"
-    with pytest.raises(ValueError, match="asks for the head feature_vector, not classification"):
+    with pytest.raises(ValueError, match="is for the head feature_vector, not classification"):
         mobilenets.build(handle, "classification")
 
 
@@ -247,6 +247,7 @@ def test_constructors_share_their_signature(family):
         "input_shape",
         "head",
         "num_classes",
+        "first_stride",
         "batch_norm_momentum",
         "bessel_correction",
         "weight_decay",

@@ -1,10 +1,10 @@
-"""Widths at any multiplier, and strides at any output stride, against slim's formulas written out once more."""
+"""Widths at any multiplier, and strides at any output stride, compared with slim's formulas."""
 
 import pytest
 
 import mobilenets
+from mobilenets import layer_name, slim_name
 from mobilenets.atrous import atrous
-from mobilenets.names import layer_name, slim_name
 
 GRID = [index / 100 for index in range(1, 301)]
 
@@ -60,11 +60,11 @@ def test_v2_widths(multiplier, scale_last_layer):
 
 @pytest.mark.parametrize("multiplier", GRID)
 def test_inception_widths(multiplier):
-    found = mobilenets.widths("inception_v2", multiplier)
+    actual = mobilenets.widths("inception_v2", multiplier)
     for name, base in INCEPTION_BASE.items():
-        within = [width for scope, width in found.items() if scope.split("/")[1] == name]
+        within = [width for scope, width in actual.items() if scope.split("/")[1] == name]
         assert within == [max(int(width * multiplier), 16) for width in base]
-    assert len(found) == sum(map(len, INCEPTION_BASE.values()))
+    assert len(actual) == sum(map(len, INCEPTION_BASE.values()))
 
 
 def test_widths_that_other_ports_get_wrong():
@@ -75,7 +75,7 @@ def test_widths_that_other_ports_get_wrong():
 @pytest.mark.parametrize(
     ("multiplier", "channels"), [(0.1, 5), (0.25, 5), (0.3, 6), (0.35, 7), (0.375, 8), (1.0, 8), (2.0, 8)]
 )
-def test_inception_stem_is_never_wider_inside_than_outside(multiplier, channels):
+def test_inception_stem_has_no_more_channels_inside_than_outside(multiplier, channels):
     shapes = mobilenets.variable_shapes("inception_v2", multiplier)
     stem = max(int(64 * multiplier), 16)
     assert shapes["InceptionV2/Conv2d_1a_7x7/depthwise_weights"] == (7, 7, 3, channels)
@@ -95,8 +95,8 @@ def test_variables_without_logits(family):
 
 
 @pytest.mark.parametrize("family", ["mobilenet_v1", "inception_v2"])
-def test_only_v2_has_a_last_layer_exception(family):
-    with pytest.raises(ValueError, match=f"mobilenet_v2 only, not of {family}"):
+def test_only_v2_has_the_option_of_the_last_layer(family):
+    with pytest.raises(ValueError, match=f"{family} has no option scale_last_layer"):
         mobilenets.widths(family, 0.5, scale_last_layer=True)
 
 

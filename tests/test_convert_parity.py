@@ -9,7 +9,7 @@ import pytest
 import checkpoints
 import converters
 import mobilenets
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 from tests.oracle.recipes import made_up_images, made_up_variables
 from tests.oracle.run import run, variable_shapes
 

@@ -4,9 +4,8 @@ import pytest
 
 import mobilenets
 from converters import ConversionError
-from converters.conversion import model_in_file_name
 from converters.recognition import recognise
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 from tests.oracle.run import variable_shapes
 
 PUBLISHED = sorted(
@@ -72,10 +71,10 @@ def test_scope_without_weights():
 def test_file_names_of_the_published_models(name, form):
     info = mobilenets.get_model_info(name)
     archive = info.checkpoint_url.rpartition("/")[2].removesuffix(".tgz").removesuffix(".tar.gz")
-    assert model_in_file_name(form.format(archive)) == info
-    assert model_in_file_name(form.format(name)) == info
+    assert mobilenets.model_in_file_name(form.format(archive)) == info
+    assert mobilenets.model_in_file_name(form.format(name)) == info
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "mobilenet_v2_9.9_224.ckpt", "mobilenet_v3_1.0_224", "resnet"])
 def test_other_file_names_say_nothing(name):
-    assert model_in_file_name(name) is None
+    assert mobilenets.model_in_file_name(name) is None

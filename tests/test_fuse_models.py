@@ -1,4 +1,4 @@
-"""What `fuse` folds and what it leaves alone, in small models of all kinds."""
+"""What `fuse` folds and what it keeps, in small models of all kinds."""
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ def functional(*chain: keras.Layer) -> keras.Model:
 
 
 def count(model: keras.Model) -> int:
-    """Batch norms in a model and in the models that it consists of."""
+    """Counts the batch norms of a model and of the models in it."""
     return sum(
         count(layer) if isinstance(layer, keras.Model) else isinstance(layer, layers.BatchNormalization)
         for layer in model.layers
@@ -35,13 +35,13 @@ def count(model: keras.Model) -> int:
 
 
 def assert_fuses(model: keras.Model, left: int = 0) -> keras.Model:
-    """`fuse` leaves so many batch norms and the function as it is, to rounding."""
+    """Checks that `fuse` keeps this number of batch norms and the function, up to rounding."""
     fused = mobilenets.fuse(model)
     assert count(fused) == left
     images = np.random.default_rng(4).uniform(-1, 1, (2, *SHAPE)).astype(np.float32)
-    found, expected = (keras.tree.flatten(some(images, training=False)) for some in (fused, model))
-    assert len(found) == len(expected)
-    for a, b in zip(found, expected, strict=True):
+    actual, expected = (keras.tree.flatten(some(images, training=False)) for some in (fused, model))
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-5 * np.abs(b).max())
     return fused
 
@@ -77,7 +77,7 @@ def test_convolutions_and_batch_norms_of_all_kinds(convolution, use_bias, norm):
         ([layers.Conv2D(4, 3)], 0),
     ],
 )
-def test_only_what_follows_a_convolution_is_folded(chain, left):
+def test_a_batch_norm_not_after_a_convolution_is_kept(chain, left):
     assert_fuses(functional(*(type(layer).from_config(layer.get_config()) for layer in chain)), left)
 
 
@@ -115,27 +115,27 @@ def test_a_batch_norm_may_be_an_output_and_have_several_readers():
     assert fused.output.keys() == outputs.keys()
 
 
-def test_operations_between_layers_stay():
+def test_operations_between_layers_are_kept():
     images = keras.Input(SHAPE)
     x = layers.BatchNormalization()(layers.Conv2D(5, 3, padding="same")(keras.ops.abs(images) + images))
     assert_fuses(randomised(keras.Model(images, keras.ops.maximum(x, keras.ops.tanh(x)))))
 
 
-def test_networks_inside_of_other_models():
+def test_networks_inside_other_models():
     inner = functional(layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU())
     images = keras.Input(SHAPE)
     assert_fuses(randomised(keras.Model(images, layers.Dense(3)(layers.Flatten()(inner(images))))))
     assert_fuses(randomised(keras.Sequential([keras.Input(SHAPE), inner, layers.Flatten(), layers.Dense(3)])))
 
 
-def test_fusing_twice_changes_nothing_more():
+def test_fusing_twice_equals_fusing_once():
     fused = assert_fuses(functional(layers.Conv2D(4, 3), layers.BatchNormalization()))
     again = assert_fuses(fused)
     assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), fused.get_weights(), strict=True))
     assert again is not fused
 
 
-def test_trainable_flags_stay_and_the_result_is_not_compiled():
+def test_trainable_flags_are_kept_and_the_fused_model_is_not_compiled():
     model = functional(layers.Conv2D(4, 3, trainable=False), layers.BatchNormalization(), layers.Conv2D(4, 3))
     model.compile("sgd", "mse")
     fused = mobilenets.fuse(model)
@@ -153,6 +153,6 @@ class Subclassed(keras.Model):
 
 
 @pytest.mark.parametrize("model", [Subclassed(3), layers.Dense(3)])
-def test_models_without_a_graph_are_refused(model):
+def test_a_model_without_a_graph_is_an_error(model):
     with pytest.raises(ValueError, match="can be fused"):
         mobilenets.fuse(model)

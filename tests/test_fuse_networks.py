@@ -1,4 +1,4 @@
-"""Fused models compute what the unfused ones do, at every endpoint of all 39 models."""
+"""Fused models compared with the original ones at every endpoint of all 39 models."""
 
 import functools
 
@@ -20,7 +20,7 @@ def variables_of(family: str, depth_multiplier: float) -> dict[str, np.ndarray]:
 
 
 def with_weights(model: keras.Model) -> keras.Model:
-    """The model with made-up weights, batch norm statistics far from new ones included."""
+    """Returns the model with made-up weights and batch norm statistics."""
     set_weights(model, made_up_variables({name: tuple(weight.shape) for name, weight in slim_weights(model).items()}))
     return model
 
@@ -37,11 +37,11 @@ def images_for(model: keras.Model) -> np.ndarray:
 
 def assert_same_function(fused: keras.Model, model: keras.Model, tolerance: float) -> None:
     images = images_for(model)
-    found, expected = outputs_of(fused, images), outputs_of(model, images)
-    assert list(found) == list(expected)
+    actual, expected = outputs_of(fused, images), outputs_of(model, images)
+    assert list(actual) == list(expected)
     for name, value in expected.items():
-        assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape), name
-        difference = np.abs(found[name].astype(np.float64) - value.astype(np.float64)).max()
+        assert (actual[name].dtype, actual[name].shape) == (value.dtype, value.shape), name
+        difference = np.abs(actual[name].astype(np.float64) - value.astype(np.float64)).max()
         assert difference <= tolerance * np.abs(value).max(), name
 
 
@@ -73,7 +73,7 @@ def test_every_endpoint_of_every_model(name, dtype):
 
 @pytest.mark.parametrize("head", ["classification", "feature_vector", "feature_map"])
 @pytest.mark.parametrize("family", CONSTRUCTORS)
-def test_heads_stay(family, head):
+def test_heads_are_kept(family, head):
     model = with_weights(CONSTRUCTORS[family](0.25, (64, 64, 3), head=head, num_classes=7))
     fused = mobilenets.fuse(model)
     assert fused.output_shape == model.output_shape
@@ -93,7 +93,7 @@ def test_heads_stay(family, head):
         *((family, {"weight_decay": None, "dropout_rate": 0.0}) for family in CONSTRUCTORS),
     ],
 )
-def test_choices_of_the_constructors_stay(family, choices):
+def test_arguments_of_the_constructors_are_kept(family, choices):
     model = with_weights(CONSTRUCTORS[family](0.25, (65, 49, 3), **choices))
     fused = mobilenets.fuse(model)
     kinds = [type(layer) for layer in model.layers]
@@ -111,12 +111,12 @@ def test_images_of_any_size(family, size):
     assert np.abs(np.asarray(fused(images)) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-# Half precision rounds after the convolution and again after the batch norm; the fused model does so once.
+# Half precision rounds after the convolution and again after the batch norm; the fused model rounds once.
 @pytest.mark.parametrize(
     ("policy", "tolerance"), [("mixed_float16", 2e-2), ("mixed_bfloat16", 2e-1), ("bfloat16", 2e-1)]
 )
 @pytest.mark.parametrize("family", CONSTRUCTORS)
-def test_dtype_policies_stay(family, policy, tolerance):
+def test_dtype_policies_are_kept(family, policy, tolerance):
     with dtype_policy(policy):
         model = with_weights(CONSTRUCTORS[family](0.25, (64, 64, 3)))
     fused = mobilenets.fuse(model)
@@ -144,7 +144,7 @@ def test_saved_and_loaded(family, tmp_path):
 
 @pytest.mark.parametrize("family", CONSTRUCTORS)
 def test_weights_are_folded_in_float64_and_rounded_once(family):
-    """Every weight of a fused float32 model is that of the fused float64 model, rounded."""
+    """Every weight of a fused float32 model equals that of the fused float64 model, rounded."""
     with dtype_policy("float64"):
         exact = with_weights(CONSTRUCTORS[family](0.25, (64, 64, 3)))
     model = with_weights(CONSTRUCTORS[family](0.25, (64, 64, 3)))
@@ -155,7 +155,7 @@ def test_weights_are_folded_in_float64_and_rounded_once(family):
 
 @pytest.mark.parametrize("family", CONSTRUCTORS)
 def test_slim_names_of_a_fused_model(family):
-    """What is left of a network has its slim names, with biases in the place of batch norms."""
+    """A fused network has slim names, with biases in place of batch norms."""
     model = with_weights(CONSTRUCTORS[family](0.25, (64, 64, 3)))
     named = converters.slim_variables(mobilenets.fuse(model))
     expected = {name for name in converters.slim_variables(model) if "/BatchNorm/" not in name}

@@ -1,4 +1,4 @@
-"""What a model costs and sees: against the published table, the graph's own response, and sums written out by hand."""
+"""The measures of a model compared with the published table, the response of the graph, and sums written by hand."""
 
 import itertools
 import json
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import mobilenets
+from converters.inspection.graph import steps_of
+from converters.inspection.measures import model_facts, receptive_fields
 from mobilenets.families import convolutions
-from mobilenets.graph import steps
-from mobilenets.measures import model_facts, receptive_fields
 from tests.networks import CONSTRUCTORS, dtype_policy
 
 BUILT = ["mobilenet_v1_025_128", "mobilenet_v2_035_96", "mobilenet_v2_140_224", "inception_v2"]
@@ -60,7 +60,7 @@ def test_receptive_fields_in_the_literature(family, size):
 
 
 def test_receptive_field_of_mobilenet_v2_by_the_formula():
-    """1 + the sum over 3x3 kernels of 2 * the stride before them."""
+    """1 + the sum over all 3x3 kernels of 2 * the stride of their input."""
     strides = [2, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1]
     expected = 1 + sum(2 * math.prod(strides[:index]) for index in range(len(strides)))
     assert expected == 491
@@ -68,7 +68,7 @@ def test_receptive_field_of_mobilenet_v2_by_the_formula():
 
 
 def positive_weights(model):
-    """Weights with which no path through the network cancels another."""
+    """Sets weights with which no path through the network cancels another."""
     for weight in model.weights:
         kernel = len(weight.shape) > 1
         weight.assign(np.full(weight.shape, 1 / math.prod(weight.shape[:-1]) if kernel else 0.0))
@@ -90,13 +90,13 @@ def positive_weights(model):
         ("inception_v2", "InceptionV2__Mixed_4a", (224, 225, 3), {}),
     ],
 )
-def test_receptive_field_is_where_one_pixel_is_felt(family, layer, shape, arguments):
-    """A position answers to a change of a pixel in its field, at its very edges, and to none just outside it."""
+def test_the_output_changes_only_with_pixels_in_the_receptive_field(family, layer, shape, arguments):
+    """A position depends on the pixels at the edges of its field, and on none just outside."""
     with dtype_policy("float64"):
         model = small(family, input_shape=shape, head="feature_map", rescale_inputs=False, **arguments)
     positive_weights(model)
     tap = keras.Model(model.input, model.get_layer(layer).output)
-    field = receptive_fields(steps(model))[layer]
+    field = receptive_fields(steps_of(model))[layer]
     position = [size // 2 for size in tap.output_shape[1:3]]
     edges = [
         (axis.first + at * axis.stride, axis.last + at * axis.stride) for axis, at in zip(field, position, strict=True)
@@ -126,14 +126,14 @@ def test_fused_model_costs_the_same_multiply_adds(family):
     assert fused["weights_bytes"] < plain["weights_bytes"]
 
 
-def test_saved_model_measures_as_before(tmp_path):
+def test_a_saved_model_has_the_same_measures(tmp_path):
     model = small("mobilenet_v2")
     model.save(tmp_path / "model.keras")
     assert model_facts(keras.saving.load_model(tmp_path / "model.keras")) == model_facts(model)
 
 
 def test_peak_of_a_chain_is_its_largest_pair():
-    """MobileNet V1 is a chain: what a convolution reads and what it makes are there at once, and nothing else."""
+    """MobileNet V1 is a chain: only the input and the output of one convolution are in memory at a time."""
     sizes = [64 * 64 * 3]
     for conv in convolutions("mobilenet_v1", 0.25)[:-1]:
         sizes.append(math.ceil(64 / conv.reduction) ** 2 * conv.out_channels)
@@ -141,7 +141,7 @@ def test_peak_of_a_chain_is_its_largest_pair():
     assert model_facts(small("mobilenet_v1"))["peak_activation_bytes"] == expected
 
 
-def test_peak_of_a_residual_block_holds_the_shortcut():
+def test_peak_of_a_residual_block_includes_the_shortcut():
     images = keras.Input((8, 8, 4))
     wide = keras.layers.Conv2D(16, 1)(images)
     filtered = keras.layers.DepthwiseConv2D(3, padding="same")(keras.layers.ReLU()(wide))
@@ -153,7 +153,7 @@ def test_peak_of_a_residual_block_holds_the_shortcut():
 
 
 def test_half_precision():
-    """Images stay float32: with the rescaled ones they are the most that is held at once."""
+    """Images stay float32; with the rescaled ones they are the peak."""
     with dtype_policy("mixed_float16"):
         half = model_facts(small("mobilenet_v1"))
     full = model_facts(small("mobilenet_v1"))
@@ -209,7 +209,7 @@ def uneven_strides():
         (unknown_layer, None, "'odd' is a UpSampling2D"),
         (uneven_strides, None, r"'join' joins maps of different strides, \[1, 2\]"),
         (lambda: small("mobilenet_v1"), 96, "takes images of 64x64, not 96x96"),
-        (lambda: small("mobilenet_v1", input_shape=(None, None, 3)), None, "images of any size"),
+        (lambda: small("mobilenet_v1", input_shape=(None, None, 3)), None, "image_size is required"),
         (lambda: "model", None, "Only a functional model can be measured, not 'model'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The picture of a network, and the command that shows what a model is."""
+"""The picture of a network, and the command `info`."""
 
 import importlib.util
 import json
@@ -10,8 +10,8 @@ import converters
 import mobilenets
 from converters.cli import main
 from converters.commands.info import info_command
-from converters.reports.network_plot import Box, blocks_of, plot_network
-from mobilenets.graph import steps
+from converters.inspection.graph import steps_of
+from converters.inspection.network_plot import Box, blocks_of, plot_network
 from tests.networks import CONSTRUCTORS
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
@@ -20,14 +20,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def invoke(*arguments):
-    """The command in the program that it belongs to, which reports unusable input."""
+    """Runs the command in the program, which reports unusable input."""
     program = type(main)("mobilenets", commands={"info": info_command})
     return CliRunner().invoke(program, ["info", *map(str, arguments)], prog_name="mobilenets")
 
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """A converted model with its manifest."""
+    """Returns a converted model with its manifest."""
     path = tmp_path_factory.mktemp("info") / "model.keras"
     variables = made_up_variables(variable_shapes("mobilenet_v1", 0.25))
     converters.save_model(converters.conversion_of(variables, name="mobilenet_v1_025_128"), path)
@@ -36,34 +36,34 @@ def converted(tmp_path_factory):
 
 def blocks(family, fused=False, **arguments):
     model = CONSTRUCTORS[family](1.0, (224, 224, 3), **arguments)
-    return blocks_of(steps(mobilenets.fuse(model) if fused else model))
+    return blocks_of(steps_of(mobilenets.fuse(model) if fused else model))
 
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_blocks_of_mobilenet_v2(fused):
-    found = blocks("mobilenet_v2", fused)
+    actual = blocks("mobilenet_v2", fused)
     names = ["Conv", "expanded_conv", *(f"expanded_conv_{i}" for i in range(1, 17)), "Conv_1", "global_pool", "Logits"]
-    assert [block.name for block in found] == names
+    assert [block.name for block in actual] == names
     residual = {f"expanded_conv_{i}" for i in (2, 4, 5, 7, 8, 9, 11, 12, 14, 15)}
-    assert {block.name for block in found if block.residual} == residual
-    assert found[2].branches == ((Box("full", "1x1  96"), Box("depthwise", "dw 3x3 /2"), Box("full", "1x1  24")),)
-    assert [found[index].output for index in (0, 2, 18, 20)] == [(112, 112, 32), (56, 56, 24), (7, 7, 1280), (1001,)]
+    assert {block.name for block in actual if block.residual} == residual
+    assert actual[2].branches == ((Box("full", "1x1  96"), Box("depthwise", "dw 3x3 /2"), Box("full", "1x1  24")),)
+    assert [actual[index].output for index in (0, 2, 18, 20)] == [(112, 112, 32), (56, 56, 24), (7, 7, 1280), (1001,)]
 
 
 def test_blocks_of_mobilenet_v1():
-    found = blocks("mobilenet_v1", output_stride=16)
-    assert [block.name for block in found] == [*(f"Conv2d_{i}" for i in range(14)), "global_pool", "Logits"]
-    assert found[0].branches == ((Box("full", "3x3 /2  32"),),)
-    assert found[1].branches == ((Box("depthwise", "dw 3x3"), Box("full", "1x1  64")),)
+    actual = blocks("mobilenet_v1", output_stride=16)
+    assert [block.name for block in actual] == [*(f"Conv2d_{i}" for i in range(14)), "global_pool", "Logits"]
+    assert actual[0].branches == ((Box("full", "3x3 /2  32"),),)
+    assert actual[1].branches == ((Box("depthwise", "dw 3x3"), Box("full", "1x1  64")),)
     # The stride of block 12 becomes the dilation of block 13.
-    assert [found[index].branches[0][0].label for index in (12, 13)] == ["dw 3x3", "dw 3x3 @2"]
-    assert found[13].output == (14, 14, 1024)
+    assert [actual[index].branches[0][0].label for index in (12, 13)] == ["dw 3x3", "dw 3x3 @2"]
+    assert actual[13].output == (14, 14, 1024)
 
 
 def test_blocks_of_inception_v2():
-    found = {block.name: block for block in blocks("inception_v2")}
-    assert list(found)[:5] == ["Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3", "MaxPool_3a_3x3"]
-    assert [len(block.branches) for name, block in found.items() if name.startswith("Mixed")] == [
+    actual = {block.name: block for block in blocks("inception_v2")}
+    assert list(actual)[:5] == ["Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3", "MaxPool_3a_3x3"]
+    assert [len(block.branches) for name, block in actual.items() if name.startswith("Mixed")] == [
         4,
         4,
         3,
@@ -75,19 +75,19 @@ def test_blocks_of_inception_v2():
         4,
         4,
     ]
-    assert found["Conv2d_1a_7x7"].branches == ((Box("separable", "sep 7x7 /2  64"),),)
-    assert found["Mixed_4a"].branches == (
+    assert actual["Conv2d_1a_7x7"].branches == ((Box("separable", "sep 7x7 /2  64"),),)
+    assert actual["Mixed_4a"].branches == (
         (Box("full", "1x1  128"), Box("full", "3x3 /2  160")),
         (Box("full", "1x1  64"), Box("full", "3x3  96"), Box("full", "3x3 /2  96")),
         (Box("pool", "max 3x3 /2"),),
     )
-    assert found["Mixed_5c"].branches[3] == (Box("pool", "max 3x3"), Box("full", "1x1  128"))
-    assert found["Mixed_5c"].output == (7, 7, 1024)
+    assert actual["Mixed_5c"].branches[3] == (Box("pool", "max 3x3"), Box("full", "1x1  128"))
+    assert actual["Mixed_5c"].output == (7, 7, 1024)
 
 
 @pytest.mark.parametrize("family", CONSTRUCTORS)
-def test_picture_holds_every_block_and_label(family, tmp_path):
-    """In an SVG with text as text, everything can be read back."""
+def test_the_picture_contains_every_block_and_label(family, tmp_path):
+    """An SVG with text as text contains every label."""
     pytest.importorskip("matplotlib")
     import matplotlib
 
@@ -95,7 +95,7 @@ def test_picture_holds_every_block_and_label(family, tmp_path):
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         plot_network(model, tmp_path / "net.svg", 64)
     picture = (tmp_path / "net.svg").read_text()
-    for block in blocks_of(steps(model, 64)):
+    for block in blocks_of(steps_of(model, 64)):
         assert f">{block.name}<" in picture
         assert f">{'x'.join(map(str, block.output))}<" in picture
         assert all(f">{box.label}<" in picture or f"> {box.label}<" in picture for row in block.branches for box in row)
@@ -124,7 +124,7 @@ def test_info_of_a_file_without_manifest_and_size(name, published, tmp_path):
     assert ("none that the manifest" in text) != bool(published)
 
 
-def test_info_of_a_published_name_is_as_it_was():
+def test_info_of_a_published_name():
     info = mobilenets.get_model_info("mobilenet_v2_035_96")
     assert json.loads(invoke(info.hub_handle, "--json").stdout) == info.to_dict()
 

@@ -12,7 +12,7 @@ from converters import ConversionError
 from converters.assignment import assign, differences, slim_variables
 from converters.averages import AVERAGE, choose, sort_names
 from converters.names import is_trainable, weights_by_slim_name
-from mobilenets.names import layer_name, slim_name
+from mobilenets import layer_name, slim_name
 from tests.networks import CONSTRUCTORS
 
 FAMILIES = st.sampled_from(sorted(CONSTRUCTORS))

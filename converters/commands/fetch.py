@@ -18,7 +18,7 @@ mobilenets = lazy_loader.load("mobilenets")
 
 @click.command("fetch", short_help="Download the archives of published models.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--family", type=click.Choice(["mobilenet_v1", "mobilenet_v2", "inception_v2"]), help="All of a family.")
+@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All of a family.")
 @click.option("--all", "everything", is_flag=True, help="All 39 published models.")
 @click.option(
     "--cache",

@@ -14,7 +14,7 @@ mobilenets = lazy_loader.load("mobilenets")
 
 
 @click.command("list")
-@click.option("--family", type=click.Choice(["mobilenet_v1", "mobilenet_v2", "inception_v2"]))
+@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)))
 @as_json
 def list_command(family, as_json):
     """List the 39 published models."""
@@ -50,9 +50,9 @@ def info_command(model, plot, as_json):
 def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
     """The facts of a file as JSON values, and as people read them."""
     with working("Loading TensorFlow and Keras") as say:
+        from converters.inspection.measures import model_facts
+        from converters.inspection.network_plot import check_plot, plot_network
         from converters.keras_file import open_keras_file
-        from converters.reports.network_plot import check_plot, plot_network
-        from mobilenets.measures import model_facts
 
         if plot:
             check_plot(plot)
@@ -85,7 +85,7 @@ def _published(path: str, model_name: str) -> "mobilenets.ModelInfo | None":
 
 def _draw_published(name: str, plot: pathlib.Path) -> None:
     with working("Loading TensorFlow and Keras") as say:
-        from converters.reports.network_plot import check_plot, plot_network
+        from converters.inspection.network_plot import check_plot, plot_network
 
         check_plot(plot)
         say(f"Drawing {plot}")

@@ -15,7 +15,7 @@ from converters.errors import ConversionError
 from converters.fused_batch_norm import FusedBatchNormalization
 from converters.names import family_of, is_trainable, weights_by_slim_name
 from converters.staging import check_output, staged
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 
 DEFAULT_MOMENTUM = 0.99
 

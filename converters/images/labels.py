@@ -5,10 +5,10 @@ import pathlib
 import threading
 
 import checkpoints
+from mobilenets import PUBLISHED_CLASSES
 
 # The list that TensorFlow's tutorials use with these networks: 1001 lines, "background" first.
 LABELS_URL = "https://storage.googleapis.com/download.tensorflow.org/data/ImageNetLabels.txt"
-PUBLISHED_CLASSES = 1001
 BACKGROUND = "background"
 
 

@@ -16,7 +16,7 @@ from converters.fetching import source_of
 from converters.inference import inference_function
 from converters.keras_file import load_model, open_keras_file
 from converters.manifest import manifest_path, read_manifest
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 
 Images = np.ndarray
 

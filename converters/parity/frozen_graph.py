@@ -15,7 +15,7 @@ from converters.parity.graph_input import find_input, input_range, placeholder
 from converters.parity.graph_nodes import bare, by_name, check_types, needed, read_graph
 from converters.parity.operations import check_operations
 from converters.parity.sessions import as_it_stands
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 
 __all__ = ["FrozenGraph", "endpoint_ops"]
 

@@ -13,7 +13,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from checkpoints.hub_module import image_size
 from converters.errors import ConversionError
 from converters.parity.sessions import as_it_stands
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -15,7 +15,7 @@ from converters.parity.comparison import Report, WeightRow, compare_weights
 from converters.parity.published import held_against_published
 from converters.recognition import recognise
 from converters.structure import published_structure, structure, structure_differences
-from mobilenets.names import slim_name
+from mobilenets import slim_name
 
 Arrays = Mapping[str, np.ndarray]
 VALUES = {"always": "averaged", "never": "plain"}

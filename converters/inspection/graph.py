@@ -1,4 +1,4 @@
-"""A functional model as a list of steps, each with the shapes that it has for one image of a given size."""
+"""A functional model as a list of steps, each with its shapes for one image."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,9 +14,9 @@ class Step(NamedTuple):
 
     Attributes:
         operation: the layer.
-        sources: names of the steps whose results it reads.
-        inputs: shapes of what it reads, without the batch.
-        output: shape of its result, without the batch.
+        sources: names of the steps whose outputs it reads.
+        inputs: shapes of its inputs, without the batch.
+        output: shape of its output, without the batch.
     """
 
     operation: keras.Operation
@@ -26,46 +26,46 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of the layer."""
+        """Name of the layer."""
         return self.operation.name
 
     @property
     def positions(self) -> int:
-        """How many vectors of channels its result consists of."""
+        """Number of positions in the output: all sizes but the channels, multiplied."""
         return math.prod(self.output[:-1])
 
 
-def steps(model: keras.Model, image_size: int | tuple[int, int] | None = None) -> list[Step]:
-    """The operations of a functional model, in the order in which Keras runs them.
+def steps_of(model: keras.Model, image_size: int | tuple[int, int] | None = None) -> list[Step]:
+    """Returns the operations of a functional model in the order in which Keras runs them.
 
     Args:
-        model: a network of this package, or a model that was built on one layer by layer; fused or not.
-        image_size: height and width in pixels (or one number for both) where the model takes images of any size.
+        model: a network of `mobilenets`, or a model built on its layers; fused or not.
+        image_size: height and width in pixels (or one number for both), for a model with an open input size.
 
     Raises:
-        ValueError: if the model is not functional, has a model or a layer called twice in it, takes images of
-            another size, or takes any size and `image_size` is not given.
+        ValueError: if the model is not functional, contains a model or a layer that is called twice, has another
+            input size, or has an open input size and no `image_size` is given.
     """
     if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise ValueError(f"Only a functional model can be measured, not {model!r}.")
     makers: dict[int, str] = {}
     outputs: dict[str, Shape] = {}
-    found = []
+    steps = []
     for operation in model.operations:
         if isinstance(operation, keras.Model):
             raise ValueError(f"The model {operation.name!r} is a layer of another; measure it by itself.")
-        result = operation.output
+        tensor = operation.output
         sources = _makers(makers, keras.tree.flatten(operation.input), operation.name)
         shapes = tuple(outputs[source] for source in sources)
-        output = _output_shape(operation, shapes) if shapes else _image_shape(result.shape[1:], image_size)
-        makers[id(result)], outputs[operation.name] = operation.name, output
-        found.append(Step(operation, sources, shapes, output))
+        output = _output_shape(operation, shapes) if shapes else _image_shape(tensor.shape[1:], image_size)
+        makers[id(tensor)], outputs[operation.name] = operation.name, output
+        steps.append(Step(operation, sources, shapes, output))
     _makers(makers, model.outputs, model.name)
-    return found
+    return steps
 
 
 def _makers(makers: Mapping[int, str], tensors: Iterable[keras.KerasTensor], reader: str) -> tuple[str, ...]:
-    """Names of the operations that make tensors. Keras tells of an operation's first call only."""
+    """Returns the names of the operations with these outputs. Keras records only the first call of an operation."""
     try:
         return tuple(makers[id(tensor)] for tensor in tensors)
     except KeyError:
@@ -74,12 +74,12 @@ def _makers(makers: Mapping[int, str], tensors: Iterable[keras.KerasTensor], rea
 
 def _image_shape(shape: tuple[int | None, ...], image_size: int | tuple[int, int] | None) -> Shape:
     sizes = (image_size, image_size) if isinstance(image_size, int | None) else tuple(image_size)
-    filled = tuple(own or given for own, given in zip(shape[:2], sizes, strict=True))
+    filled = tuple(own or other for own, other in zip(shape[:2], sizes, strict=True))
     if None in filled:
-        raise ValueError("The model takes images of any size; say for which one (image_size).")
-    if any(given not in (None, size) for given, size in zip(sizes, filled, strict=True)):
+        raise ValueError("The model takes images of any size; image_size is required.")
+    if any(size not in (None, own) for size, own in zip(sizes, filled, strict=True)):
         raise ValueError(f"The model takes images of {filled[0]}x{filled[1]}, not {sizes[0]}x{sizes[1]}.")
-    return (*filled, *shape[2:])
+    return (*filled, *shape[2:])  # type: ignore[arg-type]  # no size is None here
 
 
 def _output_shape(operation: keras.Operation, shapes: tuple[Shape, ...]) -> Shape:

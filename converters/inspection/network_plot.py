@@ -1,4 +1,4 @@
-"""A picture of a network: a row per block, a box per convolution or pool, read from the top down."""
+"""A picture of a network: a row per block from top to bottom, a box per convolution or pool."""
 
 import importlib.util
 import pathlib
@@ -10,17 +10,17 @@ from keras import layers
 
 import checkpoints
 from converters.errors import ConversionError
+from converters.inspection.graph import Step, steps_of
 from converters.reports.tables import shape_text
-from mobilenets.graph import Step, steps
-from mobilenets.names import slim_name
+from mobilenets import slim_name
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
 COLOURS = {"full": "#8ecae6", "depthwise": "#ffd166", "separable": "#b8e0a5", "pool": "#e4e4e4", "dense": "#cdb4db"}
 INK, FAINT = "#22272b", "#7b858e"
 
-# In rows, whose height is the unit of the drawing: boxes and the gaps between them; beside them the columns of names,
-# of the sums and concatenations, and of shapes.
+# The unit of the drawing is the height of a row. Boxes and the gaps between them; next to them the columns of names, of
+# sums and concatenations, and of shapes.
 BOX_WIDTH, BOX_HEIGHT, GAP = 2.9, 0.68, 0.6
 NAMES, SUM, SHAPES = 5.0, 0.4, 3.2
 INCHES = 0.31
@@ -28,20 +28,20 @@ _ARROW = {"arrowstyle": "-|>", "color": FAINT, "lw": 1, "shrinkA": 0, "shrinkB":
 
 
 class Box(NamedTuple):
-    """A layer that mixes values: a convolution, a pool, a dense layer."""
+    """The box of a convolution, a pool or a dense layer."""
 
     kind: str
     label: str
 
 
 class Block(NamedTuple):
-    """What one row shows.
+    """The content of one row.
 
     Attributes:
-        name: slim scope without the network's.
-        branches: boxes in the order of the data; one branch but for Inception's modules.
-        residual: whether the block's input is added to its result.
-        output: shape of the result, (height, width, channels) or (features,).
+        name: slim scope within the network.
+        branches: boxes in the order of the data; Inception's modules have several branches, other blocks one.
+        residual: whether the block's input is added to its output.
+        output: shape of the output, (height, width, channels) or (features,).
     """
 
     name: str
@@ -51,44 +51,44 @@ class Block(NamedTuple):
 
 
 def plot_network(model: keras.Model, path: str | pathlib.Path, image_size: int | tuple[int, int] | None = None) -> None:
-    """Draws a model's blocks, widths, strides, residuals and branches, and writes the picture whole or not at all.
+    """Draws a model's blocks, widths, strides, residuals and branches; the file is written whole or not at all.
 
     Args:
-        model: a network of this project, or a model that was built on one layer by layer; fused or not.
-        path: the file; ".png", ".svg" or ".pdf".
-        image_size: height and width in pixels (or one number for both) where the model takes images of any size.
+        model: a network of `mobilenets`, or a model built on its layers; fused or not.
+        path: file to write; ".png", ".svg" or ".pdf".
+        image_size: height and width in pixels (or one number for both), for a model with an open input size.
 
     Raises:
-        ConversionError: matplotlib is not installed, or the file's name has another ending.
-        ValueError: the model is not functional, has a model or a shared layer among its layers, or takes images of
-            any size and `image_size` is not given.
-        checkpoints.CheckpointError: the file cannot be written.
+        ConversionError: if matplotlib is not installed, or the file name has another suffix.
+        ValueError: if the model is not functional, contains a model or a shared layer, or has an open input size and no
+            `image_size` is given.
+        checkpoints.CheckpointError: if the file cannot be written.
     """
     check_plot(path)
-    found = steps(model, image_size)
-    figure = _figure(model.name, found[0].output, blocks_of(found))
+    steps = steps_of(model, image_size)
+    figure = _figure(model.name, steps[0].output, blocks_of(steps))
     with checkpoints.replacing(path) as file:
         figure.savefig(file, dpi=120)
 
 
 def check_plot(path: str | pathlib.Path) -> None:
-    """Refuses a plot that cannot be made, before any work is done."""
+    """Raises a ConversionError for a plot that cannot be made, before any work is done."""
     if pathlib.Path(path).suffix.lower() not in SUFFIXES:
         raise ConversionError(f"The plot {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
     if importlib.util.find_spec("matplotlib") is None:
         raise ConversionError("A plot needs matplotlib, which is not installed: pip install 'mobilenets[plots]'.")
 
 
-def blocks_of(found: Sequence[Step]) -> list[Block]:
-    """The blocks of a network in order, told from the slim scopes in the layers' names.
+def blocks_of(steps: Sequence[Step]) -> list[Block]:
+    """Returns the blocks of a network in order, according to the slim scopes in the layer names.
 
-    Layers without a box of their own (batch norms, activations) belong to the block that they read.
+    Layers without a box (batch norms, activations) belong to the block of their input.
     """
     owner: dict[str, str] = {}
     members: dict[str, list[Step]] = {}
-    for step in found:
+    for step in steps:
         block = _scope(step.name)[0] if _box(step) else owner.get(step.sources[0]) if step.sources else None
-        # A concatenation carries the name of its module.
+        # A concatenation has the name of its module.
         if isinstance(step.operation, layers.Concatenate):
             block = _scope(step.name)[0]
         if block is not None:
@@ -108,7 +108,7 @@ def _block(name: str, own: Sequence[Step]) -> Block:
 
 
 def _scope(layer_name: str) -> tuple[str, str]:
-    """Block and branch of a layer: MobileNet V1's depthwise and pointwise convolutions make one block."""
+    """Returns block and branch of a layer. A depthwise and a pointwise convolution of MobileNet V1 are one block."""
     _, *parts = slim_name(layer_name).split("/")
     block = parts[0] if parts else layer_name
     for suffix in ("_depthwise", "_pointwise"):
@@ -117,7 +117,7 @@ def _scope(layer_name: str) -> tuple[str, str]:
 
 
 def _box(step: Step) -> Box | None:
-    """What is drawn of a layer; None for one that works value by value or only reshapes."""
+    """Returns the box of a layer; None for elementwise and reshaping layers."""
     layer, width = step.operation, step.output[-1]
     if isinstance(layer, layers.GlobalAveragePooling2D | layers.GlobalMaxPooling2D):
         return Box("pool", f"global {_pool_kind(layer)}")
@@ -139,13 +139,13 @@ def _pool_kind(layer: keras.Layer) -> str:
 
 
 def _stride(layer: keras.Layer) -> str:
-    """Stride and dilation, where there are any: "/2", "@2"."""
+    """Returns stride and dilation if they are not 1: "/2", "@2"."""
     dilation = getattr(layer, "dilation_rate", (1, 1))[0]
     return (f" /{layer.strides[0]}" if layer.strides[0] > 1 else "") + (f" @{dilation}" if dilation > 1 else "")
 
 
 def _figure(name: str, image: tuple[int, ...], blocks: Sequence[Block]):
-    """The drawing, in a coordinate system whose unit is the height of a row and whose y points down."""
+    """Returns the drawing. The unit is the height of a row, and y points down."""
     from matplotlib.figure import Figure
 
     rows = sum(len(block.branches) for block in blocks)
@@ -162,7 +162,7 @@ def _figure(name: str, image: tuple[int, ...], blocks: Sequence[Block]):
 
     y, shaded, size = 0.0, False, None
     for block in blocks:
-        # A change of shade is a change of the maps' size.
+        # The shade changes with the size of the maps.
         shaded, size = shaded != (block.output[:-1] != size), block.output[:-1]
         if shaded:
             axes.axhspan(y, y + len(block.branches), color="#f3f5f7", lw=0, zorder=0)
@@ -184,7 +184,7 @@ def _draw_block(axes, block: Block, top: float, right: float) -> None:
             axes.annotate("", (x, middle), (x - GAP, middle), arrowprops=_ARROW, zorder=1)
         ends.append(len(branch) * (BOX_WIDTH + GAP) - GAP)
     if len(middles) > 1:
-        # The branches read one map, and their results are put behind one another.
+        # The branches have a common input and concatenated outputs.
         axes.plot([-GAP, -GAP], [middles[0], middles[-1]], color=FAINT, lw=1)
         for end, middle in zip(ends, middles, strict=True):
             axes.plot([end, right - 0.25], [middle, middle], color=FAINT, lw=1, zorder=1)
