@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "archive": ["is_archive"],
         "checksum": ["masked_crc32c"],
         "errors": ["CheckpointError", "CheckpointNotFound", "DownloadError"],
-        "fetching": ["cache_folder", "fetch"],
+        "cache": ["cache_folder", "fetch"],
         "files": ["replacing", "sha256"],
         "hdf5": ["save_hdf5"],
         "reading": ["load_variables", "open_variables", "unpacked"],

@@ -12,7 +12,7 @@ import numpy as np
 import checkpoints
 import converters
 import mobilenets
-from checkpoints.fetching import _place
+from checkpoints.cache import _place
 from converters.images.labels import LABELS_URL
 from examples.shapes import make_shapes
 from tests.oracle.files import freeze

@@ -17,7 +17,7 @@ import pytest
 
 import checkpoints
 import mobilenets
-from checkpoints import published
+from checkpoints import archives
 from tests.file_server import PATIENCE, pauses
 
 BODY = gzip.compress(random.Random(1).randbytes(300_000), mtime=0)
@@ -64,11 +64,11 @@ def line_with(process, words):
 def test_every_published_archive():
     assert {
         name: mobilenets.get_model_info(name).checkpoint_url for name in mobilenets.list_models()
-    } == published.ARCHIVES
+    } == archives.ARCHIVES
 
 
 def test_a_name_is_fetched_from_its_url(tmp_path, server, monkeypatch):
-    monkeypatch.setitem(published.ARCHIVES, "mobilenet_v2_035_96", server.url("x/mobilenet_v2_0.35_96.tgz"))
+    monkeypatch.setitem(archives.ARCHIVES, "mobilenet_v2_035_96", server.url("x/mobilenet_v2_0.35_96.tgz"))
     path = checkpoints.fetch("mobilenet_v2_035_96", cache=tmp_path)
     assert path.name == "mobilenet_v2_0.35_96.tgz" and path.read_bytes() == BODY
 

@@ -13,7 +13,7 @@ import types
 import pytest
 
 import checkpoints
-from checkpoints import downloading
+from checkpoints import download
 from tests import file_server
 from tests.file_server import (
     breaks_off,
@@ -26,7 +26,7 @@ from tests.file_server import (
     well,
 )
 
-PIECE = downloading.PIECE
+PIECE = download.PIECE
 BODY = gzip.compress(random.Random(1).randbytes(5 * PIECE), mtime=0)
 OTHER = gzip.compress(random.Random(2).randbytes(5 * PIECE), mtime=0)
 
@@ -35,7 +35,7 @@ OTHER = gzip.compress(random.Random(2).randbytes(5 * PIECE), mtime=0)
 def waits(monkeypatch):
     """The seconds that a download would have waited between its tries."""
     waited = []
-    monkeypatch.setattr(downloading, "time", types.SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(download, "time", types.SimpleNamespace(sleep=waited.append))
     return waited
 
 
@@ -345,7 +345,7 @@ def test_a_disk_that_fills_up(fetch, server, monkeypatch):
             return super().write(data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(downloading, "open", Full, raising=False)
+        patch.setattr(download, "open", Full, raising=False)
         refused(fetch, server.url(), "cannot be kept", "No space left on device")
     assert_fetched(fetch())
     assert server.ranges == [None, f"bytes={2 * PIECE}-"]
@@ -353,7 +353,7 @@ def test_a_disk_that_fills_up(fetch, server, monkeypatch):
 
 @pytest.mark.parametrize("answer", [well, in_chunks])
 def test_a_file_beyond_all_measure(fetch, server, monkeypatch, answer):
-    monkeypatch.setattr(downloading, "MAX_BYTES", 2 * PIECE)
+    monkeypatch.setattr(download, "MAX_BYTES", 2 * PIECE)
     server.answers = [answer]
     refused(fetch, server.url(), f"{2 * PIECE:,}")
 

@@ -18,9 +18,9 @@ import platformdirs
 
 from checkpoints import files
 from checkpoints.archive import MAX_BYTES
-from checkpoints.downloading import Progress, discard, download
+from checkpoints.download import Progress, discard, download
 from checkpoints.errors import CheckpointError, DownloadError
-from checkpoints.published import ARCHIVES
+from checkpoints.archives import ARCHIVES
 
 CACHE_VARIABLE = "MOBILENETS_CACHE"
 
