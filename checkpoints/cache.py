@@ -1,4 +1,4 @@
-"""A cache of published archives: each comes once, whole, and with the bytes it had when it was first seen."""
+"""A cache of downloaded files: each is downloaded once, and its sha256 is compared with the one first recorded."""
 
 import contextlib
 import difflib
@@ -18,9 +18,9 @@ import platformdirs
 
 from checkpoints import files
 from checkpoints.archive import MAX_BYTES
-from checkpoints.download import Progress, discard, download
-from checkpoints.errors import CheckpointError, DownloadError
 from checkpoints.archives import ARCHIVES
+from checkpoints.download import Progress, discard, download
+from checkpoints.errors import CheckpointError, DownloadError, reason
 
 CACHE_VARIABLE = "MOBILENETS_CACHE"
 
@@ -28,52 +28,60 @@ CACHE_VARIABLE = "MOBILENETS_CACHE"
 def fetch(
     name_or_url: str,
     *,
-    cache: str | os.PathLike | None = None,
+    cache: str | os.PathLike[str] | None = None,
     sha256: str | None = None,
     progress: Progress = lambda done, total: None,
     timeout: float = 30.0,
     tries: int = 5,
 ) -> Path:
-    """Return the archive of a published model, or any other file under a URL, downloaded on first use.
+    """Returns the path of a published archive, or of another file, which is downloaded on first use.
 
-    The file gets its name when all of it is there. Its sha256 is written beside it (``<file>.json``) when it is first
-    seen, and compared ever after, with a later download of the same URL too. An archive compressed by gzip is
-    read to its end first, so that no web page and no torn file is recorded in its place. Of several processes that
-    want one file, one downloads it and the others wait.
+    A file gets its final name when it is complete; an archive compressed by gzip is decompressed first, to detect
+    error pages and incomplete files. Its sha256 is recorded in ``<file>.json`` and compared with later downloads and
+    at every call. If several processes fetch the same file, one downloads it and the others wait.
 
     Args:
-        name_or_url: A published model such as "mobilenet_v2_035_96", or an http or https URL.
-        cache: The folder that keeps the files; else the environment variable ``MOBILENETS_CACHE`` names it; else it is
-            ``mobilenets`` in the platform's folder for caches.
-        sha256: The sha256 that the file must have, 64 hexadecimal digits.
-        progress: Called with the bytes that are there and the bytes of the whole file (None: not known).
-        timeout: Seconds to wait for a connection, and for each piece of the file.
-        tries: How often in a row the download may fail for reasons that pass, such as a broken connection.
-
-    Returns:
-        The path of the file in the cache.
+        name_or_url: a published model such as "mobilenet_v2_035_96", or an http or https URL.
+        cache: the folder for the files; by default the environment variable ``MOBILENETS_CACHE``, or else
+            ``mobilenets`` in the platform's cache folder.
+        sha256: the expected sha256 of the file, 64 hexadecimal digits.
+        progress: called with the number of bytes received and the length of the file, None if unknown.
+        timeout: seconds to wait for a connection and for each piece of the file.
+        tries: number of successive temporary failures, such as a broken connection, after which to give up.
 
     Raises:
-        DownloadError: No model is called so, the file cannot be fetched or kept, or its bytes are not those expected.
+        DownloadError: the name is unknown, the file cannot be downloaded or stored, or its sha256 is not the expected
+            or the recorded one.
+
+    Example:
+        path = checkpoints.fetch("mobilenet_v2_035_96")
     """
     url = _url_of(name_or_url)
-    file = _place(url, cache)
+    file = _path_of(url, cache)
     try:
-        with contextlib.nullcontext() if _is_settled(file) else _only_one_process(file):
+        with contextlib.nullcontext() if _is_recorded(file) else _locked(file):
             if not file.exists():
-                _bring(url, file, sha256, progress, timeout, tries)
-            _check_kept(url, file, sha256)
+                _download(url, file, sha256, progress, timeout, tries)
+            _check_cached(url, file, sha256)
     except CheckpointError:
         raise
     except OSError as error:
-        raise DownloadError(f"{url} cannot be kept in {file.parent}: {error.strerror or error}.") from error
+        raise DownloadError(f"{url} cannot be stored in {file.parent}: {error.strerror or reason(error)}.") from error
     return file
 
 
-def cache_folder(cache: str | os.PathLike | None = None) -> Path:
-    """Return the folder that `fetch` keeps files in: the one given, or that of the environment, or the platform's."""
-    chosen = cache or os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_cache_path("mobilenets", appauthor=False)
+def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
+    """Returns the folder in which `fetch` stores files.
+
+    Args:
+        cache: the folder; by default the environment variable ``MOBILENETS_CACHE``, or else ``mobilenets`` in the
+            platform's cache folder.
+
+    Example:
+        print(checkpoints.cache_folder())
+    """
+    folder = cache or os.environ.get(CACHE_VARIABLE)
+    return Path(folder) if folder else platformdirs.user_cache_path("mobilenets", appauthor=False)
 
 
 def _url_of(name_or_url: str) -> str:
@@ -84,8 +92,8 @@ def _url_of(name_or_url: str) -> str:
     return url
 
 
-def _place(url: str, cache: str | os.PathLike | None) -> Path:
-    """The file of a URL: its own name, by which conversions know a model, in a folder that no other URL has."""
+def _path_of(url: str, cache: str | os.PathLike[str] | None) -> Path:
+    """Returns the path of a URL's file: its own name, which may identify a model, in a folder of this URL alone."""
     last = PurePosixPath(unquote(re.split("[?#]", url)[0])).name
     name = re.sub(r"[^\w.-]", "_", last, flags=re.ASCII)[-100:].lstrip(".") or "file"
     return cache_folder(cache) / hashlib.sha256(url.encode()).hexdigest()[:16] / name
@@ -95,26 +103,26 @@ def _record(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
-def _is_settled(file: Path) -> bool:
-    """Whether nothing is left to write, so that even a cache that is read-only will do."""
+def _is_recorded(file: Path) -> bool:
+    """Whether the file and its record exist; then nothing is written, and the cache may be read-only."""
     return file.exists() and _record(file).exists()
 
 
 @contextlib.contextmanager
-def _only_one_process(file: Path) -> Iterator[None]:
-    # The operating system opens the lock when its process dies.
+def _locked(file: Path) -> Iterator[None]:
+    # The operating system releases the lock when its process dies.
     file.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(file.with_name(f"{file.name}.lock")):
         yield
 
 
-def _bring(url: str, file: Path, sha256: str | None, progress: Progress, timeout: float, tries: int) -> None:
+def _download(url: str, file: Path, sha256: str | None, progress: Progress, timeout: float, tries: int) -> None:
     part = file.with_name(f"{file.name}.part")
     download(url, part, timeout=timeout, tries=tries, progress=progress)
     try:
         if file.suffix in (".gz", ".tgz"):
             _check_gzip(url, part)
-        _check_arrived(url, file, files.sha256(part), sha256)
+        _check_new(url, file, files.sha256(part), sha256)
     except CheckpointError:
         discard(part)
         raise
@@ -125,35 +133,36 @@ def _bring(url: str, file: Path, sha256: str | None, progress: Progress, timeout
 def _check_gzip(url: str, part: Path) -> None:
     try:
         with gzip.open(part) as stream:
-            for _ in range(MAX_BYTES >> 20):  # one that unpacks to more is refused when it is opened
+            for _ in range(MAX_BYTES >> 20):  # a larger one is refused when it is opened
                 if not stream.read(1 << 20):
                     break
     except (OSError, EOFError, zlib.error) as error:
-        raise DownloadError(f"{url} did not give a whole gzip file: {error}.") from error
+        raise DownloadError(f"{url} is not a complete gzip file: {reason(error)}.") from error
 
 
-def _check_arrived(url: str, file: Path, found: str, expected: str | None) -> None:
-    if expected and found != expected.lower():
-        raise DownloadError(f"{url} gives a file with the sha256 {found}, where {expected.lower()} is expected.")
-    if found != (known := _recorded(file) or found):
+def _check_new(url: str, file: Path, digest: str, expected: str | None) -> None:
+    if expected and digest != expected.lower():
+        raise DownloadError(f"{url} has the sha256 {digest}, but {expected.lower()} is expected.")
+    recorded = _recorded(file)
+    if recorded and digest != recorded:
         raise DownloadError(
-            f"{url} gives a file with the sha256 {found}, but when it was first fetched that was {known}; "
+            f"{url} has the sha256 {digest}, but it was {recorded} when it was first fetched; "
             f"if you trust the new file, delete {_record(file)} and fetch again."
         )
 
 
-def _check_kept(url: str, file: Path, expected: str | None) -> None:
-    found = files.sha256(file)
-    known = _recorded(file)
-    if known is None:
-        _write_record(url, file, found)
-    elif found != known:
+def _check_cached(url: str, file: Path, expected: str | None) -> None:
+    digest = files.sha256(file)
+    recorded = _recorded(file)
+    if recorded is None:
+        _write_record(url, file, digest)
+    elif digest != recorded:
         raise DownloadError(
-            f"{file} has changed since it was fetched: its sha256 is {found}, not {known}; "
-            "delete it, and it will be fetched again."
+            f"{file} has changed since it was fetched: its sha256 is {digest}, not {recorded}; "
+            "delete it and fetch again."
         )
-    if expected and found != expected.lower():
-        raise DownloadError(f"{file} has the sha256 {found}, where {expected.lower()} is expected.")
+    if expected and digest != expected.lower():
+        raise DownloadError(f"{file} has the sha256 {digest}, but {expected.lower()} is expected.")
 
 
 def _recorded(file: Path) -> str | None:

@@ -1,7 +1,7 @@
-"""One URL into one file, however often the connection breaks.
+"""Downloads a URL into a file, across failures of the connection.
 
-`requests` speaks HTTP: certificates, proxies, redirects, timeouts. What it leaves to its caller stands here: to go on
-where a body broke off (RFC 9110, section 14), and to try again.
+`requests` implements HTTP: certificates, proxies, redirects, timeouts. This module resumes an interrupted download
+(RFC 9110, section 14) and retries.
 """
 
 import contextlib
@@ -12,34 +12,34 @@ import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import requests
 import urllib3
 
 from checkpoints.archive import MAX_BYTES
-from checkpoints.errors import DownloadError
+from checkpoints.errors import DownloadError, reason
 from checkpoints.files import replacing
 
 PIECE = 1 << 16
 MAX_REDIRECTS = 10
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-PASSING = {408, 425, 429, 500, 502, 503, 504}
-"""Answers that may be another one a moment later."""
+RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
+"""HTTP statuses of temporary failures."""
 
 Progress = Callable[[int, int | None], object]
 
 
-class _TryAgain(Exception):
-    """What went wrong may go well the next time, at the earliest after so many seconds."""
+class _TemporaryFailure(Exception):
+    """A failure worth a retry, after at least `wait` seconds."""
 
-    def __init__(self, reason: str, wait: float = 0.0):
-        super().__init__(reason)
+    def __init__(self, message: str, wait: float = 0.0):
+        super().__init__(message)
         self.wait = wait
 
 
 class _Version(NamedTuple):
-    """Which version of the file the first bytes belong to: a strong validator (or None), and its length if known."""
+    """The version of a remote file: its strong validator, or None, and its length, None if unknown."""
 
     validator: str | None
     total: int | None
@@ -48,31 +48,32 @@ class _Version(NamedTuple):
 def download(
     url: str, part: Path, *, timeout: float = 30.0, tries: int = 5, progress: Progress = lambda done, total: None
 ) -> None:
-    """Bring the bytes under a URL into a file, from where an earlier call broke off.
+    """Downloads a URL into a file, and resumes where an earlier call was interrupted.
 
-    A file ``<part>.json`` beside it tells which version of the remote file the bytes belong to. The rest is asked for
-    on the condition that this version is still there; where it is not, or the server knows no ranges, all is sent
-    anew.
+    The file ``<part>.json`` next to `part` records the version of the remote file. The rest is requested on condition
+    that the version is still the same; if it is not, or if the server does not support ranges, the download starts
+    again.
 
     Args:
         url: http or https.
-        part: The file; it is whole when the function returns, and whatever came when the function raises.
-        timeout: Seconds to wait for a connection, and for each piece of the body.
-        tries: How often in a row may fail (no connection, a timeout, a broken body, status 408, 425, 429 or 500 to
-            504) without a further 64 KiB of the file. The waits between them double, from half a second to 30; a
-            server that names a time (``Retry-After``) is waited for as long, but no longer than 30 seconds.
-        progress: Called with the bytes that are there and the bytes of the whole file (None: not known).
+        part: the file. It is complete when the function returns, and has the bytes received so far when it raises.
+        timeout: seconds to wait for a connection and for each piece of the body.
+        tries: number of successive failures (no connection, a timeout, an incomplete body, status 408, 425, 429 or
+            500 to 504) without another 64 KiB of the file after which to give up. The waits between them double from
+            half a second to 30 seconds. A longer wait that the server asks for (``Retry-After``) is respected, up to
+            30 seconds.
+        progress: called with the number of bytes received and the length of the file, None if unknown.
 
     Raises:
-        DownloadError: All tries failed, the answer is an error that will stay (such as 404), or the disk has not
-            enough space.
-        OSError: The file cannot be written.
+        DownloadError: all tries failed, the response is a permanent error (such as 404), or the disk has too little
+            space.
+        OSError: the file cannot be written.
     """
     most, failures = _size(part), 0
     while True:
         try:
             return _attempt(url, part, timeout, progress)
-        except _TryAgain as failure:
+        except _TemporaryFailure as failure:
             size = _size(part)
             failures = 1 if size >= most + PIECE else failures + 1
             most = max(most, size)
@@ -82,8 +83,8 @@ def download(
 
 
 def discard(part: Path) -> None:
-    """Remove an unfinished download."""
-    part.unlink(missing_ok=True)  # first: bytes whose version is unknown are never gone on from
+    """Removes an unfinished download."""
+    part.unlink(missing_ok=True)  # first: a part without its version is never resumed
     _version_file(part).unlink(missing_ok=True)
 
 
@@ -91,18 +92,19 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
     version = _version_of(part)
     if version is None:
         discard(part)
+        version = _Version(None, None)
     done = _size(part)
-    if version and done == version.total:
+    if done and done == version.total:
         return
-    # Archives are wanted as they lie on the server, not compressed once more on the way.
+    # The archive as it is on the server, without another compression for the transfer.
     headers = {"Accept-Encoding": "identity"}
-    if done:
+    if done and version.validator:
         headers |= {"Range": f"bytes={done}-", "If-Range": version.validator}
-    with _failures_sorted(url, timeout), _get(url, headers, timeout) as response:
+    with _failures_classified(url, timeout), _get(url, headers, timeout) as response:
         if response.status_code == HTTPStatus.PARTIAL_CONTENT and done:
             _check_range(response, done, version, part)
         elif response.status_code == HTTPStatus.OK:
-            done, version = 0, _start_anew(response, part)
+            done, version = 0, _start(response, part)
         else:
             _refuse(response, url, part)
         _check_space(url, part, done, version.total)
@@ -111,7 +113,7 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def _get(url: str, headers: dict[str, str], timeout: float) -> Iterator[requests.Response]:
-    # A session for each try: none meets a connection that the server has closed in the meantime.
+    # A new session for each try never reuses a connection that the server has closed.
     with requests.Session() as session:
         session.max_redirects = MAX_REDIRECTS
         with session.get(url, headers=headers, timeout=timeout, stream=True) as response:
@@ -119,46 +121,46 @@ def _get(url: str, headers: dict[str, str], timeout: float) -> Iterator[requests
 
 
 @contextlib.contextmanager
-def _failures_sorted(url: str, timeout: float) -> Iterator[None]:
-    """Tell failures that pass from those that stay."""
+def _failures_classified(url: str, timeout: float) -> Iterator[None]:
+    """Turns errors of `requests` into temporary or permanent failures."""
     try:
         yield
     except DownloadError:
         raise
     except requests.exceptions.SSLError as error:
-        raise DownloadError(f"{url} cannot be trusted: {_cause(error)}.") from error
+        raise DownloadError(f"{url} cannot be fetched: the TLS connection failed ({_cause(error)}).") from error
     except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-        raise _TryAgain(f"the server was silent for {timeout:g} seconds") from error
+        raise _TemporaryFailure(f"the server sent nothing for {timeout:g} seconds") from error
     except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
-        raise _TryAgain(f"the connection failed ({_cause(error)})") from error
-    except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to what is no URL
-        raise DownloadError(f"{url} cannot be fetched: {str(error).rstrip('.')}.") from error
+        raise _TemporaryFailure(f"the connection failed ({_cause(error)})") from error
+    except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to an invalid URL
+        raise DownloadError(f"{url} cannot be fetched: {reason(error)}.") from error
 
 
 def _cause(error: BaseException) -> str:
-    """What the operating system said, which requests and urllib3 wrap several times."""
+    """Returns the message of the operating system's error, which requests and urllib3 wrap several times."""
     while error.__context__ is not None:
         error = error.__context__
-    return getattr(error, "strerror", None) or str(error)
+    return getattr(error, "strerror", None) or reason(error)
 
 
 def _check_range(response: requests.Response, start: int, version: _Version, part: Path) -> None:
-    """Check that an answer with a part of the file fits the bytes that are there."""
-    given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    """Checks that a partial response continues the bytes received so far."""
+    content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     fits = (
-        given is not None
-        and int(given[1]) == start
-        and given[2] in ("*", str(version.total))
+        content_range is not None
+        and int(content_range[1]) == start
+        and content_range[2] in ("*", str(version.total))
         and _validator(response) in (None, version.validator)
     )
     if not fits:
         discard(part)
-        raise _TryAgain("the server sent another part than the one asked for")
+        raise _TemporaryFailure("the server sent another range than the requested one")
 
 
-def _start_anew(response: requests.Response, part: Path) -> _Version:
+def _start(response: requests.Response, part: Path) -> _Version:
     discard(part)
-    # What HTTP says of the length, of chunks and of encodings is known to urllib3.
+    # urllib3 derives the length from the headers, with chunks and encodings taken into account.
     version = _Version(_validator(response), response.raw.length_remaining)
     if version.validator is not None:
         with replacing(_version_file(part)) as file:
@@ -166,56 +168,56 @@ def _start_anew(response: requests.Response, part: Path) -> _Version:
     return version
 
 
-def _refuse(response: requests.Response, url: str, part: Path) -> None:
-    said = f"{response.status_code} {response.reason}".strip()
-    if response.status_code in PASSING:
+def _refuse(response: requests.Response, url: str, part: Path) -> NoReturn:
+    status = f"{response.status_code} {response.reason}".strip()
+    if response.status_code in RETRYABLE:
         wait = urllib3.Retry().get_retry_after(response.raw) or 0.0
-        raise _TryAgain(f"the server answered {said}", wait)
+        raise _TemporaryFailure(f"the server answered {status}", wait)
     if response.status_code in (HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, HTTPStatus.PARTIAL_CONTENT):
         discard(part)
-        raise _TryAgain(f"the server answered {said}")
-    raise DownloadError(f"{url} cannot be fetched: the server answered {said}.")
+        raise _TemporaryFailure(f"the server answered {status}")
+    raise DownloadError(f"{url} cannot be fetched: the server answered {status}.")
 
 
 def _check_space(url: str, part: Path, done: int, total: int | None) -> None:
     if total is None:
         return
     if total > MAX_BYTES:
-        raise DownloadError(f"{url} is refused, because it takes {total:,} bytes, more than {MAX_BYTES:,}.")
+        raise DownloadError(f"{url} is refused, because it has {total:,} bytes, more than {MAX_BYTES:,}.")
     free = shutil.disk_usage(part.parent).free
     if total - done > free:
-        raise DownloadError(f"{url} takes {total - done:,} bytes more, but {part.parent} has {free:,} bytes free.")
+        raise DownloadError(f"{url} needs {total - done:,} more bytes, but {part.parent} has {free:,} bytes free.")
 
 
 def _write(response: requests.Response, url: str, part: Path, done: int, total: int | None, progress: Progress) -> None:
     with open(part, "ab") as sink:
         progress(done, total)
-        # Not `iter_content`, which would unpack a .tgz that a server calls "gzip-encoded".
+        # Not `iter_content`, which would decompress a .tgz that a server declares as "gzip-encoded".
         pieces = response.raw.stream(PIECE, decode_content=False)
         while piece := _next(pieces, done, total):
             sink.write(piece)
             done += len(piece)
             if done > MAX_BYTES:
-                raise DownloadError(f"{url} is refused, because it sends more than {MAX_BYTES:,} bytes.")
+                raise DownloadError(f"{url} is refused, because it has more than {MAX_BYTES:,} bytes.")
             progress(done, total)
-    if total is not None and done != total:  # urllib3 before 2 ends a short body without an error
-        raise _broken_off(done, total)
+    if total is not None and done != total:  # urllib3 before 2 raises no error for a short body
+        raise _interrupted(done, total)
 
 
 def _next(pieces: Iterator[bytes], done: int, total: int | None) -> bytes:
-    """The next piece of a body, or nothing at its end."""
+    """Returns the next piece of a body, empty at the end."""
     try:
         return next(pieces, b"")
     except urllib3.exceptions.ProtocolError as error:
-        raise _broken_off(done, total) from error
+        raise _interrupted(done, total) from error
 
 
-def _broken_off(done: int, total: int | None) -> _TryAgain:
-    return _TryAgain(f"the body ended after {done:,}{'' if total is None else f' of {total:,}'} bytes")
+def _interrupted(done: int, total: int | None) -> _TemporaryFailure:
+    return _TemporaryFailure(f"the body ended after {done:,}{'' if total is None else f' of {total:,}'} bytes")
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What ``If-Range`` takes: a strong entity tag, or else the time of the last change."""
+    """Returns a value for ``If-Range``: a strong entity tag, or else the time of the last change."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 

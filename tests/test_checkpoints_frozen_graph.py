@@ -40,7 +40,7 @@ def refused(path, message):
 def test_variables_of_a_frozen_graph(tmp_path, resource):
     path = save(tmp_path / "x.pb", frozen(resource=resource))
     with checkpoints.open_variables(path) as variables:
-        assert variables.format == "frozen graph" and variables.files == [path]
+        assert variables.format == "frozen graph" and variables.files == (path,)
         assert list(variables) == sorted(VARIABLES)
         for name, array in VARIABLES.items():
             assert variables.shapes[name] == array.shape and variables.dtypes[name] == array.dtype

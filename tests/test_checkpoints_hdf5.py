@@ -30,7 +30,7 @@ def refused(path, message):
 
 def test_attributes_and_marks(path):
     with checkpoints.open_variables(path) as variables:
-        assert variables.format == "hdf5" and variables.files == [path] and variables.path is path
+        assert variables.format == "hdf5" and variables.files == (path,) and variables.path is path
         assert variables.shapes == dict.fromkeys(VARIABLES, (3, 4))
         assert variables.dtypes == dict.fromkeys(VARIABLES, np.float32)
         assert list(variables) == sorted(VARIABLES)
@@ -93,12 +93,14 @@ def test_changes_behind_our_back(path, kind):
 
 def test_a_later_version(path):
     change(path, lambda file: file.attrs.modify("version", 2))
-    refused(path, "is in version 2 of its format, but only 1 is known")
+    refused(path, "has version 2 of its format, but only 1 is supported")
 
 
-def test_any_damage_is_found(path):
+@pytest.mark.parametrize("step", [599, pytest.param(23, marks=pytest.mark.long)])
+def test_damage_is_detected_at_every_position(path, step):
+    """In steps, as each read starts a process."""
     whole = path.read_bytes()
-    for i in range(0, len(whole), 23):
+    for i in range(0, len(whole), step):
         for content in (whole[:i], whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :]):
             path.write_bytes(content)
             try:
@@ -115,7 +117,7 @@ def test_any_damage_is_found(path):
 def test_a_huge_shape_with_nothing_in_it(tmp_path, options):
     with h5py.File(tmp_path / "x", "w") as file:
         file.create_dataset("a", shape=(2**20, 2**20), dtype="f4", **options)
-    refused(tmp_path / "x", "a claims 4398046511104 bytes, of which it stores 0")
+    refused(tmp_path / "x", "a claims 4398046511104 bytes but stores 0")
 
 
 def test_one_chunk_of_a_huge_shape(tmp_path):
@@ -145,14 +147,14 @@ def test_links(tmp_path, path):
 def test_a_second_name(path, target):
     """A group that holds itself would make a file without an end."""
     change(path, lambda file: file["net"].__setitem__("again", file[target]))
-    refused(path, "is a second name of something else")
+    refused(path, "is a second name of another object")
 
 
 def test_values_in_another_file(tmp_path):
     (tmp_path / "secret").write_bytes(bytes(400))
     with h5py.File(tmp_path / "x", "w") as file:
         file.create_dataset("a", shape=(100,), dtype="f4", external=[(str(tmp_path / "secret"), 0, 400)])
-    refused(tmp_path / "x", "values of a lie in another file")
+    refused(tmp_path / "x", "values of a are in another file")
 
 
 def test_a_virtual_dataset(tmp_path, path):
@@ -160,7 +162,7 @@ def test_a_virtual_dataset(tmp_path, path):
     layout[:] = h5py.VirtualSource(str(path), "net/layer_1/weights", shape=(3, 4))
     with h5py.File(tmp_path / "y", "w") as file:
         file.create_virtual_dataset("a", layout)
-    refused(tmp_path / "y", "values of a lie in another file")
+    refused(tmp_path / "y", "values of a are in another file")
 
 
 @pytest.mark.parametrize("options", [{"scaleoffset": 2}, {"compression": "szip"}])
@@ -169,14 +171,14 @@ def test_other_filters(tmp_path, options):
         pytest.skip("this HDF5 library has no szip")
     with h5py.File(tmp_path / "x", "w") as file:
         file.create_dataset("a", data=np.ones((100, 8), np.float32), **options)
-    refused(tmp_path / "x", "a is packed with a filter")
+    refused(tmp_path / "x", "a uses an unsupported filter")
 
 
 @pytest.mark.parametrize("dtype", [np.dtype("V4"), np.dtype([("a", "f4"), ("b", "i4")])])
 def test_what_is_neither_number_nor_text(tmp_path, dtype):
     with h5py.File(tmp_path / "x", "w") as file:
         file["a"] = np.zeros(3, dtype)
-    refused(tmp_path / "x", "a holds .*, which is no number")
+    refused(tmp_path / "x", r"a has the dtype (\|V4|\[)")
 
 
 def test_no_variables(tmp_path):

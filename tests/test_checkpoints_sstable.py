@@ -94,20 +94,20 @@ def test_a_checkpoint_made_by_hand(tmp_path):
 
 
 WRONG = {
-    "more values than bytes": ({"shape": proto_shape(3)}, r"damaged: a \(3,\) cannot be the 8 bytes"),
-    "fewer values than bytes": ({"shape": proto_shape(1)}, r"damaged: a \(1,\) cannot be the 8 bytes"),
-    "terabytes": ({"shape": proto_shape(2**20, 2**20)}, "cannot be the 8 bytes"),
-    "terabytes in slices": ({"shape": proto_shape(2**40), "slices": [{"extent": [{}]}]}, "cannot be the 8 bytes"),
-    "overflow": ({"shape": proto_shape(2**62, 4)}, "cannot be the 8 bytes"),
+    "more values than bytes": ({"shape": proto_shape(3)}, r"damaged: a \(3,\) does not fit its 8 bytes"),
+    "fewer values than bytes": ({"shape": proto_shape(1)}, r"damaged: a \(1,\) does not fit its 8 bytes"),
+    "terabytes": ({"shape": proto_shape(2**20, 2**20)}, "does not fit its 8 bytes"),
+    "terabytes in slices": ({"shape": proto_shape(2**40), "slices": [{"extent": [{}]}]}, "does not fit its 8 bytes"),
+    "overflow": ({"shape": proto_shape(2**62, 4)}, "does not fit its 8 bytes"),
     "a negative length": ({"shape": proto_shape(-2)}, "cannot be decoded"),
     "too many dimensions": ({"shape": proto_shape(*[1] * 65)}, "cannot be decoded"),
     "an unknown shape": ({"shape": {"unknown_rank": True}}, "cannot be decoded"),
     "an unknown dtype": ({"dtype": 99}, "cannot be decoded"),
     "no dtype": ({"dtype": 0}, "cannot be decoded"),
-    "another shard": ({"shard_id": 1}, "has no place in the data"),
-    "a negative shard": ({"shard_id": -1}, "has no place in the data"),
-    "a negative offset": ({"offset": -8}, "has no place in the data"),
-    "a negative size": ({"size": -8}, "has no place in the data"),
+    "another shard": ({"shard_id": 1}, "has no valid position in the data"),
+    "a negative shard": ({"shard_id": -1}, "has no valid position in the data"),
+    "a negative offset": ({"offset": -8}, "has no valid position in the data"),
+    "a negative size": ({"size": -8}, "has no valid position in the data"),
     "behind the end": ({"offset": 1}, "is cut short"),
     "another checksum": ({"crc32c": 1}, "a in .* is damaged"),
 }
@@ -146,15 +146,21 @@ def test_names_and_entries_that_do_not_decode(tmp_path, key):
 GOOD = block([(b"", HEADER.SerializeToString()), (b"a", entry())])
 TABLES = {
     "a compressed block": (table(GOOD, compression=1), "compressed block"),
-    "one block twice": (table(GOOD, index=block([(b"0", varint(0) + varint(len(GOOD)))] * 2)), "hang together"),
-    "a block behind the end": (table(GOOD, index=block([(b"0", varint(2**40) + varint(9))])), "hang together"),
-    "an endless number": (table(GOOD, index=block([(b"0", b"\xff" * 20)])), "hang together"),
-    "keys in disorder": (table(block([(b"", HEADER.SerializeToString()), (b"b", entry()), (b"a", entry())])), "hang"),
-    "a key twice": (table(block([(b"", HEADER.SerializeToString()), (b"a", entry()), (b"a", entry())])), "hang"),
-    "a key shared with nothing": (table(b"\5\0\0" + struct.pack("<II", 0, 1)), "hang together"),
-    "a value behind the end": (table(b"\0\0\x7f" + struct.pack("<II", 0, 1)), "hang together"),
-    "more restarts than bytes": (table(struct.pack("<I", 2**31)), "hang together"),
-    "an empty block": (table(b""), "hang together"),
+    "one block twice": (table(GOOD, index=block([(b"0", varint(0) + varint(len(GOOD)))] * 2)), "inconsistent"),
+    "a block behind the end": (table(GOOD, index=block([(b"0", varint(2**40) + varint(9))])), "inconsistent"),
+    "an endless number": (table(GOOD, index=block([(b"0", b"\xff" * 20)])), "inconsistent"),
+    "keys in disorder": (
+        table(block([(b"", HEADER.SerializeToString()), (b"b", entry()), (b"a", entry())])),
+        "inconsistent",
+    ),
+    "a key twice": (
+        table(block([(b"", HEADER.SerializeToString()), (b"a", entry()), (b"a", entry())])),
+        "inconsistent",
+    ),
+    "a key shared with nothing": (table(b"\5\0\0" + struct.pack("<II", 0, 1)), "inconsistent"),
+    "a value behind the end": (table(b"\0\0\x7f" + struct.pack("<II", 0, 1)), "inconsistent"),
+    "more restarts than bytes": (table(struct.pack("<I", 2**31)), "inconsistent"),
+    "an empty block": (table(b""), "inconsistent"),
 }
 
 
@@ -172,7 +178,7 @@ def v1(**fields):
 
 
 V1 = {
-    "terabytes": ([(b"", v1(shape=proto_shape(2**40)))], "cannot be in a file of this size"),
+    "terabytes": ([(b"", v1(shape=proto_shape(2**40)))], "does not fit a file of this size"),
     "a negative length": ([(b"", v1(shape=proto_shape(-1)))], "cannot be decoded"),
     "an unknown dtype": ([(b"", v1(type=99))], "cannot be decoded"),
     "no list of variables": ([(b"a", b"")], "first entry is not the list of variables"),

@@ -128,7 +128,7 @@ def test_state_file_names_one_of_several(tmp_path, version, elsewhere):
     (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{elsewhere}x-1"\n')
     assert checkpoints.load_variables(tmp_path) == {"global_step": 1}
     (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{elsewhere}x-3"\n')
-    with pytest.raises(checkpoints.CheckpointNotFound, match="x-3 is not there"):
+    with pytest.raises(checkpoints.CheckpointNotFound, match="x-3 is missing"):
         checkpoints.load_variables(tmp_path)
 
 
@@ -318,7 +318,7 @@ def test_a_reader_that_fails_when_opening(tmp_path, monkeypatch):
 def test_quantized_values_are_refused(tmp_path):
     prefix = str(tmp_path / "x")
     tf.raw_ops.SaveV2(prefix=prefix, tensor_names=["a"], shape_and_slices=[""], tensors=[tf.constant([1, 2], tf.qint8)])
-    with pytest.raises(checkpoints.CheckpointError, match=r"a in .*x was announced as"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"a in .*x is declared as"):
         checkpoints.load_variables(prefix)
 
 

@@ -53,7 +53,8 @@ def test_any_bits_of_any_shape_survive(tmp_path_factory, writer, dtype):
     folder = tmp_path_factory.mktemp("any")
     number = np.dtype(getattr(ml_dtypes, dtype, dtype))
 
-    @settings(max_examples=15, deadline=None)
+    # Each read of an HDF5 file starts a process.
+    @settings(max_examples=5 if writer == "hdf5" else 15, deadline=None)
     @given(st.data())
     def check(data):
         shapes = st.one_of(st.just(()), arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4))
@@ -121,9 +122,9 @@ BAD = [
     ({"a\0b": np.float32(1)}, "the name 'a"),
     ({"\ud800": np.float32(1)}, "the name "),
     ({1: np.float32(1)}, "the name 1"),
-    ({"a": np.array(["text"])}, "cannot hold a, whose dtype is <U4"),
-    ({"a": np.array([None])}, "cannot hold a, whose dtype is object"),
-    ({"a": np.datetime64("2018-01-01")}, "cannot hold a, whose dtype is datetime64"),
+    ({"a": np.array(["text"])}, "cannot store a, whose dtype is <U4"),
+    ({"a": np.array([None])}, "cannot store a, whose dtype is object"),
+    ({"a": np.datetime64("2018-01-01")}, "cannot store a, whose dtype is datetime64"),
 ]
 
 
@@ -137,14 +138,14 @@ def test_what_no_format_holds(tmp_path, writer, variables, message):
 
 @pytest.mark.parametrize(("writer", "dtype"), [(w, d) for w in WRITERS for d in V2 if d not in WRITERS[w][0]])
 def test_what_this_format_does_not_hold(tmp_path, writer, dtype):
-    with pytest.raises(checkpoints.CheckpointError, match=f"cannot hold a, whose dtype is {dtype}"):
+    with pytest.raises(checkpoints.CheckpointError, match=f"cannot store a, whose dtype is {dtype}"):
         WRITERS[writer][1]({"a": np.zeros(2, getattr(ml_dtypes, dtype, dtype))}, tmp_path / "x")
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["/a", "a/", "a//b", "./a", "a/./b"])
 def test_names_that_hdf5_would_change(tmp_path, name):
-    with pytest.raises(checkpoints.CheckpointError, match="cannot hold a variable with the name"):
+    with pytest.raises(checkpoints.CheckpointError, match="cannot store a variable with the name"):
         checkpoints.save_hdf5({name: np.float32(1)}, tmp_path / "x")
     checkpoints.save_checkpoint({name: np.float32(1)}, tmp_path / "x")
     assert list(checkpoints.load_variables(tmp_path / "x")) == [name]
@@ -152,7 +153,7 @@ def test_names_that_hdf5_would_change(tmp_path, name):
 
 def test_a_name_that_is_the_beginning_of_another(tmp_path):
     variables = {"a": np.float32(1), "a/b/c": np.float32(2)}
-    with pytest.raises(checkpoints.CheckpointError, match="cannot hold both a and a/b/c"):
+    with pytest.raises(checkpoints.CheckpointError, match="cannot store both a and a/b/c"):
         checkpoints.save_hdf5(variables, tmp_path / "x")
     checkpoints.save_checkpoint(variables, tmp_path / "x")
     assert checkpoints.load_variables(tmp_path / "x") == variables
@@ -167,15 +168,15 @@ def test_unknown_version(tmp_path, version):
 @pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
 def test_one_path_never_names_checkpoints_of_both_formats(tmp_path, first, second):
     checkpoints.save_checkpoint({"a": np.float32(1)}, tmp_path / "x", first)
-    with pytest.raises(checkpoints.CheckpointError, match="of a checkpoint in the other format exists"):
+    with pytest.raises(checkpoints.CheckpointError, match="exists, a checkpoint in the other format"):
         checkpoints.save_checkpoint({"a": np.float32(2)}, tmp_path / "x", second)
     assert checkpoints.load_variables(tmp_path / "x") == {"a": 1}
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_folders_that_cannot_be_written(tmp_path, writer, monkeypatch):
-    with pytest.raises(checkpoints.CheckpointNotFound, match=r"folder .*nowhere does not exist"):
-        WRITERS[writer][1]({"a": np.float32(1)}, tmp_path / "nowhere" / "x")
+    with pytest.raises(checkpoints.CheckpointNotFound, match=r"folder .*missing does not exist"):
+        WRITERS[writer][1]({"a": np.float32(1)}, tmp_path / "missing" / "x")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(checkpoints.CheckpointError, match="not writable"):
         WRITERS[writer][1]({"a": np.float32(1)}, tmp_path / "x")

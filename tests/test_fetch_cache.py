@@ -211,7 +211,7 @@ def test_a_whole_cache_need_not_be_writable(tmp_path, server):
 
 def test_a_cache_that_cannot_be_made(tmp_path, server):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(checkpoints.DownloadError, match=r"cannot be kept in .*: (Not a directory|File exists)\."):
+    with pytest.raises(checkpoints.DownloadError, match=r"cannot be stored in .*: (Not a directory|File exists)\."):
         checkpoints.fetch(server.url(), cache=tmp_path / "file")
     assert not server.requests
 
@@ -285,10 +285,10 @@ def test_a_hostile_archive_is_kept_packed_and_refused(tmp_path, server, kind):
 
 def test_a_torn_archive_is_not_recorded(tmp_path, server):
     server.body = BODY[:-1]
-    with pytest.raises(checkpoints.DownloadError, match="did not give a whole gzip file"):
+    with pytest.raises(checkpoints.DownloadError, match="is not a complete gzip file"):
         checkpoints.fetch(server.url(), cache=tmp_path)
     server.body = BODY[:5000] + bytes([BODY[5000] ^ 1]) + BODY[5001:]
-    with pytest.raises(checkpoints.DownloadError, match="did not give a whole gzip file"):
+    with pytest.raises(checkpoints.DownloadError, match="is not a complete gzip file"):
         checkpoints.fetch(server.url(), cache=tmp_path)
     server.body = BODY
     assert checkpoints.fetch(server.url(), cache=tmp_path).read_bytes() == BODY

@@ -124,7 +124,7 @@ def test_the_next_run_goes_on(fetch, server):
 def test_a_whole_part_is_not_asked_for_again(fetch, server, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fails_on(".part", os.replace))
-        refused(fetch, "cannot be kept", "Input/output error")
+        refused(fetch, "cannot be stored", "Input/output error")
     assert_fetched(fetch())
     assert len(server.requests) == 1
 
@@ -188,7 +188,7 @@ def test_the_rest_of_another_file_is_not_appended(fetch, server, headers):
 
 def test_a_part_that_the_server_cannot_go_on_from(fetch, server):
     server.answers = [breaks_off(3 * PIECE), then(("body", OTHER[: 2 * PIECE]))]
-    refused(fetch, "did not give a whole gzip file")
+    refused(fetch, "is not a complete gzip file")
     assert server.ranges == [None, f"bytes={3 * PIECE}-", None]
     assert server.requests[1][1]["If-Range"] == '"first"'
 
@@ -202,7 +202,7 @@ def test_a_length_that_is_too_long(fetch, server, waits):
 def test_a_length_that_is_too_short(fetch, server, tmp_path):
     """HTTP cannot tell; gzip's own checksum at its end can."""
     server.answers = [says(200, BODY, Content_Length=len(BODY) - 1)]
-    refused(fetch, server.url(), "did not give a whole gzip file")
+    refused(fetch, server.url(), "is not a complete gzip file")
     assert not names_in(tmp_path)
     assert_fetched(fetch())
 
@@ -256,7 +256,7 @@ def test_a_silent_server(fetch, server):
 
 def test_a_server_that_stays_silent(fetch, server):
     server.answers = [never_answers] * 2
-    refused(lambda: fetch(timeout=0.2, tries=2), "(tries: 2)", "silent for 0.2 seconds")
+    refused(lambda: fetch(timeout=0.2, tries=2), "(tries: 2)", "sent nothing for 0.2 seconds")
 
 
 def test_a_server_that_falls_silent_in_the_middle(fetch, server):
@@ -303,14 +303,14 @@ def test_nobody_listens(tmp_path, monkeypatch):
 
 def test_a_server_that_cannot_be_trusted(tmp_path, server, waits):
     url = server.url().replace("http:", "https:")
-    refused(lambda: checkpoints.fetch(url, cache=tmp_path), url, "cannot be trusted")
+    refused(lambda: checkpoints.fetch(url, cache=tmp_path), url, "the TLS connection failed")
     assert not waits
 
 
 def test_a_web_page_instead_of_an_archive(fetch, server, tmp_path):
     """As networks send it that want a password first."""
     server.answers = [says(200, b"<html>Welcome!</html>")]
-    refused(fetch, server.url(), "did not give a whole gzip file")
+    refused(fetch, server.url(), "is not a complete gzip file")
     assert not names_in(tmp_path)
 
 
@@ -323,7 +323,7 @@ def test_too_little_space(fetch, server, tmp_path, monkeypatch):
     usage = collections.namedtuple("usage", "total used free")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, len(BODY) - 1))
-        sentence = refused(fetch, server.url(), f"takes {len(BODY):,} bytes", f"{len(BODY) - 1:,} bytes free")
+        sentence = refused(fetch, server.url(), f"needs {len(BODY):,} more bytes", f"{len(BODY) - 1:,} bytes free")
     assert str(tmp_path / "cache") in sentence
     assert not names_in(tmp_path) & {"net.tgz", "net.tgz.part"}
     assert_fetched(fetch())
@@ -346,7 +346,7 @@ def test_a_disk_that_fills_up(fetch, server, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(download, "open", Full, raising=False)
-        refused(fetch, server.url(), "cannot be kept", "No space left on device")
+        refused(fetch, server.url(), "cannot be stored", "No space left on device")
     assert_fetched(fetch())
     assert server.ranges == [None, f"bytes={2 * PIECE}-"]
 
