@@ -1,7 +1,7 @@
 """URLs of the published models' archives.
 
-`mobilenets.get_model_info` has the same URLs; this package imports no other one, so that it states them again for
-`fetch`. A test compares the two.
+`mobilenets.get_model_info` has the same URLs. They are repeated for `fetch`, because this package must not import
+`mobilenets`; a test compares both.
 """
 
 from itertools import product

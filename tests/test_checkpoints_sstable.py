@@ -1,4 +1,4 @@
-"""Tables of entries made by hand, with right checksums and wrong content: none may reach TensorFlow and abort it."""
+"""Tables with valid checksums and invalid content, which would make TensorFlow abort the process."""
 
 import struct
 
@@ -22,13 +22,13 @@ def varint(value):
 
 
 def block(entries):
-    """A block without shared beginnings of keys."""
+    """Returns a block without shared prefixes of keys."""
     data = b"".join(b"\0" + varint(len(key)) + varint(len(value)) + key + value for key, value in entries)
     return data + struct.pack("<II", 0, 1)
 
 
 def table(*blocks, compression=0, index=None):
-    """A table of raw blocks; `index` replaces its index block."""
+    """Returns a table of raw blocks; `index` replaces its index block."""
     data, handles = b"", []
     for content in [*blocks, b"meta index"]:
         handles.append(varint(len(data)) + varint(len(content)))
@@ -75,22 +75,22 @@ def refused(path, message):
     assert str(path) in str(info.value)
 
 
-def test_tables_of_tensorflow_and_of_this_file_are_read_alike(tmp_path):
-    names = [f"net/layer_{i:05d}/weights" for i in range(20_000)]  # several blocks, and keys that share beginnings
+def test_tables_of_tensorflow_and_of_this_file_are_read_the_same(tmp_path):
+    names = [f"net/layer_{i:05d}/weights" for i in range(20_000)]  # several blocks, and keys that share prefixes
     values = [tf.constant(1.0)] * len(names)
     prefix = str(tmp_path / "x")
     tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
-    found = list(sstable.entries(tmp_path / "x.index"))
-    assert [key.decode() for key, _ in found] == ["", *names]
-    half = len(found) // 2
-    (tmp_path / "y").write_bytes(table(block(found[:half]), block(found[half:])))
-    assert list(sstable.entries(tmp_path / "y")) == found
+    loaded = list(sstable.entries(tmp_path / "x.index"))
+    assert [key.decode() for key, _ in loaded] == ["", *names]
+    half = len(loaded) // 2
+    (tmp_path / "y").write_bytes(table(block(loaded[:half]), block(loaded[half:])))
+    assert list(sstable.entries(tmp_path / "y")) == loaded
     assert sstable.is_table(tmp_path / "y") and not sstable.is_table(tmp_path / "z")
 
 
-def test_a_checkpoint_made_by_hand(tmp_path):
-    found = checkpoints.load_variables(write_v2(tmp_path, (b"a", entry())))
-    np.testing.assert_array_equal(found["a"], VALUES, strict=True)
+def test_a_handmade_checkpoint_is_read(tmp_path):
+    loaded = checkpoints.load_variables(write_v2(tmp_path, (b"a", entry())))
+    np.testing.assert_array_equal(loaded["a"], VALUES, strict=True)
 
 
 WRONG = {
@@ -114,7 +114,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_an_entry_that_cannot_be(tmp_path, kind):
+def test_an_invalid_entry_is_refused(tmp_path, kind):
     fields, message = WRONG[kind]
     refused(write_v2(tmp_path, (b"a", entry(**fields))), message)
 
@@ -129,17 +129,17 @@ def test_an_entry_that_cannot_be(tmp_path, kind):
     ],
     ids=str,
 )
-def test_an_index_that_is_none(tmp_path, header):
+def test_an_invalid_header_is_refused(tmp_path, header):
     refused(write_v2(tmp_path, (b"a", entry()), header=header), "not the index of a little-endian checkpoint")
 
 
-def test_an_index_of_billions_of_shards(tmp_path):
+def test_a_header_with_billions_of_shards_is_refused(tmp_path):
     header = BundleHeaderProto(num_shards=2**31 - 1)
     refused(write_v2(tmp_path, (b"a", entry()), header=header), "data-00000-of-2147483647 is missing")
 
 
 @pytest.mark.parametrize("key", [b"\xff\xfe", b"a"])
-def test_names_and_entries_that_do_not_decode(tmp_path, key):
+def test_undecodable_names_and_entries_are_refused(tmp_path, key):
     refused(write_v2(tmp_path, (key, entry() if key != b"a" else b"\xff" * 9)), "cannot be decoded")
 
 
@@ -165,7 +165,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_a_table_that_cannot_be(tmp_path, kind):
+def test_an_invalid_table_is_refused(tmp_path, kind):
     path = write_v2(tmp_path)
     content, message = TABLES[kind]
     (tmp_path / "x.index").write_bytes(content)
@@ -190,7 +190,7 @@ V1 = {
 
 
 @pytest.mark.parametrize("kind", V1)
-def test_a_v1_file_that_cannot_be(tmp_path, kind):
+def test_an_invalid_v1_file_is_refused(tmp_path, kind):
     entries, message = V1[kind]
     (tmp_path / "x").write_bytes(table(block(entries)))
     refused(tmp_path / "x", message)
