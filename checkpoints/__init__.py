@@ -1,6 +1,6 @@
-"""Files of variables: every source becomes ``{name: array}``, and such a mapping becomes a file again.
+"""Reads and writes files of variables as ``{name: array}``, and downloads published ones.
 
-Nothing heavy is imported before it is used: TensorFlow and h5py come with the function that needs them.
+TensorFlow and h5py are imported by the first function that needs them.
 """
 
 import lazy_loader
@@ -9,10 +9,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "archive": ["is_archive"],
+        "cache": ["cache_folder", "fetch"],
         "checksum": ["masked_crc32c"],
-        "errors": ["CheckpointError", "CheckpointNotFound", "DownloadError"],
-        "fetching": ["cache_folder", "fetch"],
-        "files": ["replacing", "sha256"],
+        "errors": ["CheckpointError", "CheckpointNotFound", "DownloadError", "reason"],
+        "files": ["replacing", "sha256", "staged"],
         "hdf5": ["save_hdf5"],
         "reading": ["load_variables", "open_variables", "unpacked"],
         "tensorflow_checkpoint": ["save_checkpoint"],

@@ -1,4 +1,4 @@
-"""Archives as the checkpoints were published (``.tgz``, ``.tar.gz``, ``.tar``), unpacked with suspicion."""
+"""Unpacks archives (``.tgz``, ``.tar.gz``, ``.tar``), in which checkpoints are published, of untrusted origin."""
 
 import gzip
 import re
@@ -6,21 +6,21 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, cast
 
-from checkpoints.errors import CheckpointError
+from checkpoints.errors import CheckpointError, reason
 
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 2**30
 MAX_NAME_BYTES = 2**16
-# Members of a checkpoint in either format, a frozen graph, HDF5; a V1 file has no suffix of its own.
-WANTED = re.compile(r".*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5)")
+# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5. A V1 file has no fixed suffix.
+UNPACKED = re.compile(r".*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5)")
 _GZIP_MAGIC = b"\x1f\x8b"
 _NAME_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file begins as a gzip or a tar file does."""
+    """Whether a file begins like a gzip or a tar file, or has the suffix ``.tar``."""
     if not path.is_file():
         return False
     with open(path, "rb") as stream:
@@ -29,39 +29,38 @@ def is_archive(path: Path) -> bool:
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether the file begins as gzip does, which keeps a CRC-32 of all that it holds."""
+    """Whether a file begins like gzip, which stores a CRC-32 of its content."""
     with open(path, "rb") as stream:
         return stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack those members of an archive that can hold variables.
+    """Unpacks those members of an archive that can hold variables.
 
-    Sizes are counted as the bytes come and never believed from a header, so that an archive that unpacks to
-    terabytes is given up early.
+    The unpacked bytes are counted, because a header may state a wrong size; unpacking stops at a limit.
 
     Args:
-        archive: A tar file, plain or compressed by gzip.
-        folder: An empty folder.
+        archive: a tar file, plain or compressed by gzip.
+        folder: an empty folder.
 
     Raises:
-        CheckpointError: The archive is damaged or too large, or one of its members would leave the folder, is a
-            link, a device or another special file; then nothing of the archive is to be used.
+        CheckpointError: the archive is damaged or too large, or one of its members has a path outside the folder or
+            is a link, a device or another special file. Nothing of such an archive should be used.
     """
     try:
         with open(archive, "rb") as raw:
             stream = _Bounded(gzip.GzipFile(fileobj=raw) if is_gzip(archive) else raw, archive)
-            # Mode "r|" reads strictly forward.
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as members:
+            # Mode "r|" reads strictly forward, so a method `read` is enough.
+            with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", tarinfo=_Member) as members:
                 for member in _checked(members, archive):
-                    if member.isfile() and WANTED.fullmatch(member.name):
-                        _extract(members.extractfile(member), member, folder)
-            while stream.read(1 << 20):  # only at its end gzip compares its checksum
+                    if UNPACKED.fullmatch(member.name) and (source := members.extractfile(member)):
+                        _extract(source, member, folder)
+            while stream.read(1 << 20):  # gzip compares its checksum at the end only
                 pass
     except CheckpointError:
         raise
     except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
-        raise CheckpointError(f"{archive} is damaged or not an archive: {error}.") from error
+        raise CheckpointError(f"{archive} is damaged or not an archive: {reason(error)}.") from error
 
 
 def _checked(members: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
@@ -72,16 +71,16 @@ def _checked(members: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInf
         refused = f"{archive} is refused, because its member {member.name!r}"
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name:
-            raise CheckpointError(f"{refused} would leave the folder it is unpacked to.")
+            raise CheckpointError(f"{refused} would be written outside the folder of the archive.")
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or member.issparse():
             raise CheckpointError(f"{refused} is neither a plain file nor a folder.")
         if member.isfile() and path in names:
-            raise CheckpointError(f"{refused} is there twice.")
+            raise CheckpointError(f"{refused} occurs twice.")
         names.add(path)
         yield member
 
 
-def _extract(source: BinaryIO, member: tarfile.TarInfo, folder: Path) -> None:
+def _extract(source: IO[bytes], member: tarfile.TarInfo, folder: Path) -> None:
     target = folder / PurePosixPath(member.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "xb") as sink:
@@ -92,9 +91,9 @@ def _extract(source: BinaryIO, member: tarfile.TarInfo, folder: Path) -> None:
 
 
 class _Bounded:
-    """A stream that gives up once too many bytes came out of it."""
+    """A stream that fails after too many bytes."""
 
-    def __init__(self, stream: BinaryIO, archive: Path):
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile, archive: Path):
         self._stream, self._archive, self._left = stream, archive, MAX_BYTES
 
     def read(self, size: int) -> bytes:
@@ -106,11 +105,11 @@ class _Bounded:
 
 
 class _Member(tarfile.TarInfo):
-    """A header; one that announces a long name is bounded, because tarfile reads that name into memory at once."""
+    """A header that limits the length of a name, because tarfile reads a long name into memory at once."""
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
         member = super().frombuf(buf, encoding, errors)
         if member.type in _NAME_TYPES and member.size > MAX_NAME_BYTES:
-            raise ValueError(f"the name of a member takes {member.size} bytes")
+            raise ValueError(f"the name of a member has {member.size} bytes")
         return member

@@ -1,4 +1,4 @@
-"""The checksum that TensorFlow keeps of every variable."""
+"""The checksum of a variable in TensorFlow's checkpoints."""
 
 import sys
 
@@ -9,24 +9,27 @@ from checkpoints.errors import CheckpointError
 
 
 def mask(crc: int) -> int:
-    """Mask a crc32c as LevelDB does, so that the checksum of bytes that hold checksums stays a good one.
+    """Masks a crc32c as LevelDB does, because a plain crc32c of bytes that contain a crc32c is unreliable.
 
-    Source: ``crc32c::Mask`` in LevelDB's ``util/crc32c.h``, which TensorFlow's file formats took over.
+    Source: ``crc32c::Mask`` in LevelDB's ``util/crc32c.h``, which TensorFlow's file formats use too.
     """
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def masked_crc32c(array: np.ndarray) -> int:
-    """Checksum of an array as the index of a TensorFlow checkpoint (V2 format) holds it.
+    """Returns the checksum of an array that the index of a TensorFlow checkpoint (V2 format) has.
 
     Args:
-        array: A numeric array of any shape.
+        array: a numeric array of any shape.
 
     Returns:
         The masked crc32c of the array's little-endian bytes in C order, an unsigned 32-bit integer.
 
     Raises:
-        CheckpointError: The array holds strings or objects, whose bytes are no fixed thing.
+        CheckpointError: the array holds strings or objects, whose bytes are not defined.
+
+    Example:
+        crc = checkpoints.masked_crc32c(np.zeros(3, np.float32))
     """
     array = np.asarray(array)
     if array.dtype.hasobject or array.dtype.kind in "SU":

@@ -1,4 +1,4 @@
-"""What goes wrong with files of variables."""
+"""Errors of reading, writing and downloading files of variables."""
 
 
 class CheckpointError(ValueError):
@@ -6,8 +6,20 @@ class CheckpointError(ValueError):
 
 
 class CheckpointNotFound(CheckpointError, FileNotFoundError):
-    """There is nothing under the path that was given."""
+    """The path does not exist."""
 
 
 class DownloadError(CheckpointError):
-    """A file cannot be fetched; the message is one sentence that names the URL or the file in the cache."""
+    """A file cannot be downloaded; the message is one sentence that names the URL or the file in the cache."""
+
+
+def reason(error: BaseException) -> str:
+    """Returns the first line of an error's message without its full stop, to be part of a sentence.
+
+    An error without a message is described by the name of its type.
+
+    Example:
+        >>> checkpoints.reason(OSError("No space left.\\nWrote 5 bytes."))
+        'No space left'
+    """
+    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")

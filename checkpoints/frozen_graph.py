@@ -1,6 +1,5 @@
-"""Frozen graphs: a TensorFlow graph (``.pb``) in which the variables have become constants."""
+"""Frozen graphs: a TensorFlow graph (``.pb``) in which the variables are constants."""
 
-import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +10,30 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from checkpoints.errors import CheckpointError
 from checkpoints.variable_file import Spec, VariableFile
 
-# A constant may give one value for all of its elements, so that the file's own size is no bound.
+# A constant may store one value for all of its elements, so the size of the file is no limit.
 MAX_FILLED_BYTES = 2**30
 
 
-def open_frozen_graph(path: Path) -> VariableFile:
-    """Open a frozen graph.
+def is_graph(path: Path) -> bool:
+    """Whether ``path`` is a file that is not empty, with the suffix of a graph."""
+    return path.suffix == ".pb" and path.is_file() and path.stat().st_size > 0
 
-    Freezing leaves a variable's name to its constant, and the variable's read operation behind it as an Identity
-    (``MobilenetV1/Conv2d_0/weights`` -> ``.../read``); all other constants are read by what computes. The format is
-    one message without checksums, so that the file is parsed whole, and a flipped bit in a value goes unseen; what
-    the graph says twice (names, dtypes, sizes) is compared.
+
+def open_frozen_graph(path: Path) -> VariableFile:
+    """Opens a frozen graph.
+
+    Freezing turns a variable into a constant of the same name, and the operation that reads the variable into an
+    Identity (``MobilenetV1/Conv2d_0/weights`` -> ``.../read``). All other constants are inputs of other operations.
+    The format is one protobuf message without checksums. The file is therefore parsed at once, and a flipped bit in a
+    value is not detected; names, dtypes and sizes occur twice in the graph and are compared.
 
     Raises:
-        CheckpointError: The file is no graph, or a constant of it does not hold together.
+        CheckpointError: the file is no graph, or one of its constants is inconsistent.
     """
     try:
         graph = tf.compat.v1.GraphDef.FromString(path.read_bytes())
     except DecodeError:
-        raise CheckpointError(f"{path} is not a frozen graph: it does not parse as one.") from None
+        raise CheckpointError(f"{path} is not a frozen graph: it cannot be decoded as a graph.") from None
     if any(node.op in ("VariableV2", "VarHandleOp") for node in graph.node):
         raise CheckpointError(f"{path} is a graph but not a frozen one: its variables have no values.")
     _check_names(graph, path)
@@ -38,22 +42,15 @@ def open_frozen_graph(path: Path) -> VariableFile:
     tensors = {name: attributes["value"].tensor for name, attributes in constants.items() if name in sources}
     for name, tensor in tensors.items():
         if tensor.dtype != constants[name]["dtype"].type or _has_unknown_fields(tensor):
-            raise CheckpointError(f"{path} is damaged: its constant {name} is not what its node says.")
+            raise CheckpointError(f"{path} is damaged: its constant {name} does not match the attributes of its node.")
     specs = {name: _spec(tensor, name, path) for name, tensor in tensors.items() if tensor.dtype != tf.string}
-
     return VariableFile(
-        path,
-        "frozen graph",
-        [path],
-        specs,
-        lambda name: tf.make_ndarray(tensors[name]),
-        contextlib.ExitStack(),
-        checked=False,
+        path, "frozen graph", (path,), specs, lambda name: tf.make_ndarray(tensors[name]), checked=False
     )
 
 
 def _check_names(graph: tf.compat.v1.GraphDef, path: Path) -> None:
-    """Check that every node has a name of its own, and that every input is the name of a node."""
+    """Checks that the names of nodes are unique and that every input is the name of a node."""
     names = {node.name for node in graph.node}
     if len(names) < len(graph.node):
         raise CheckpointError(
@@ -62,11 +59,11 @@ def _check_names(graph: tf.compat.v1.GraphDef, path: Path) -> None:
     for node in graph.node:
         for source in node.input:
             if source.removeprefix("^").partition(":")[0] not in names:
-                raise CheckpointError(f"{path} is damaged: its node {node.name} takes {source}, which is not in it.")
+                raise CheckpointError(f"{path} is damaged: the input {source} of its node {node.name} does not exist.")
 
 
 def _has_unknown_fields(tensor: TensorProto) -> bool:
-    """Whether the message holds what its type does not know, as values do whose field number is damaged."""
+    """Whether the message has fields unknown to its type, for example values whose field number is damaged."""
     size = tensor.ByteSize()
     tensor.DiscardUnknownFields()
     return tensor.ByteSize() != size

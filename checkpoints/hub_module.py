@@ -1,5 +1,7 @@
 """The variables of a TF-Hub module: a SavedModel whose ``variables/`` is a checkpoint."""
 
+import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,71 +14,64 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 
 from checkpoints.errors import CheckpointError
 from checkpoints.tensorflow_checkpoint import open_v2, read_string
-from checkpoints.variable_file import Spec, VariableFile
+from checkpoints.variable_file import VariableFile
 
-# TensorFlow 2 keys a checkpoint by the path of its objects; the graph of objects, with names, is stored under this key.
+# TensorFlow 2 names the entries of a checkpoint by paths of objects. The entry of this name is the graph of the
+# objects, which has the names of the variables.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def is_hub_module(path: Path) -> bool:
-    """Whether ``path`` is the folder of a SavedModel, of which TF-Hub modules are a kind."""
+    """Whether ``path`` is the folder of a SavedModel, such as a TF-Hub module."""
     return (path / "saved_model.pb").is_file()
 
 
 def open_hub_module(path: Path) -> VariableFile:
-    """Open the variables of a module, of version 1 to 3 (TF1 format) or later (TF2 SavedModel), by their slim names.
+    """Opens the variables of a module, of version 1 to 3 (TF1 format) or later (TF2 SavedModel), by their slim names.
 
     Raises:
-        CheckpointError: The folder's variables are missing or damaged, or bear no names.
+        CheckpointError: the variables are missing, damaged or without names.
     """
     if not (path / "variables" / "variables.index").is_file():
         raise CheckpointError(f"{path} is a SavedModel without variables: variables/variables.index is missing in it.")
     prefix = path / "variables" / "variables"
-    variables = open_v2(prefix)
-    graph = read_string(prefix, variables.files, _OBJECT_GRAPH)
-    is_tf1 = (path / "tfhub_module.pb").is_file()
-    variables.format = f"hub module ({'TF1 format' if is_tf1 else 'TF2 SavedModel'})"
-    variables.files = [path / "saved_model.pb", *variables.files]
-    variables.image_size = image_size(path)
-    if graph is None:
-        return variables
-    keys = _keys_by_name(graph, path)
-    missing = [name for name, key in keys.items() if key not in variables]
-    if missing:
-        raise CheckpointError(f"{path} is damaged: its checkpoint does not hold {', '.join(sorted(missing))}.")
-    specs = {name: Spec(variables.shapes[key], variables.dtypes[key]) for name, key in keys.items()}
-    by_name = VariableFile(
-        path,
-        variables.format,
-        variables.files,
-        specs,
-        lambda name: variables[keys[name]],
-        variables.resources,
-        checked=variables.checked,
-    )
-    by_name.image_size = variables.image_size
-    return by_name
+    with contextlib.ExitStack() as resources:
+        variables = resources.enter_context(open_v2(prefix))
+        graph = read_string(prefix, variables.files, _OBJECT_GRAPH)
+        entries = {name: name for name in variables} if graph is None else _entries_by_name(graph, path)
+        missing = sorted(name for name, entry in entries.items() if entry not in variables)
+        if missing:
+            raise CheckpointError(f"{path} is damaged: its checkpoint lacks {', '.join(missing)}.")
+        is_tf1 = (path / "tfhub_module.pb").is_file()
+        return dataclasses.replace(
+            variables.renamed(entries),
+            path=path,
+            format=f"hub module ({'TF1 format' if is_tf1 else 'TF2 SavedModel'})",
+            files=(path / "saved_model.pb", *variables.files),
+            image_size=image_size(path),
+            resources=resources.pop_all(),
+        )
 
 
-def _keys_by_name(graph: bytes, path: Path) -> dict[str, str]:
-    """``{variable name: key in the checkpoint}`` of the list ``variables`` that a module's root holds."""
+def _entries_by_name(graph: bytes, path: Path) -> dict[str, str]:
+    """Returns ``{variable name: entry of the checkpoint}`` from the list ``variables`` of a module's root object."""
     try:
         nodes = TrackableObjectGraph.FromString(graph).nodes
         lists = [nodes[child.node_id] for child in nodes[0].children if child.local_name == "variables"]
         attributes = [a for node in lists for child in node.children for a in nodes[child.node_id].attributes]
     except (DecodeError, IndexError):
-        raise CheckpointError(f"{path} is damaged: the list of its objects cannot be read.") from None
-    keys = {a.full_name: a.checkpoint_key for a in attributes if a.name == "VARIABLE_VALUE"}
-    if not keys:
+        raise CheckpointError(f"{path} is damaged: its graph of objects cannot be decoded.") from None
+    entries = {a.full_name: a.checkpoint_key for a in attributes if a.name == "VARIABLE_VALUE"}
+    if not entries:
         raise CheckpointError(f"{path} is a SavedModel, but no TF-Hub module: its root has no list `variables`.")
-    return keys
+    return entries
 
 
 def image_size(path: Path) -> tuple[int | None, int | None]:
-    """Height and width of the images that a module takes, None where it takes any.
+    """Returns height and width of the images that a module takes, each None if it takes any.
 
     Raises:
-        CheckpointError: ``saved_model.pb`` is damaged, or no function or signature in it takes images.
+        CheckpointError: ``saved_model.pb`` is damaged, or none of its functions and signatures takes images.
     """
     try:
         graphs = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
@@ -89,11 +84,11 @@ def image_size(path: Path) -> tuple[int | None, int | None]:
             if len(lengths) == 4 and lengths[3] == 3:
                 height, width = (length if length > 0 else None for length in lengths[1:3])
                 return height, width
-    raise CheckpointError(f"{path} is a SavedModel, but no TF-Hub module for images: nothing in it takes images.")
+    raise CheckpointError(f"{path} is a SavedModel, but no TF-Hub module for images: none of its functions takes any.")
 
 
 def _call_shapes(objects: SavedObjectGraph) -> Iterator[TensorShapeProto]:
-    """The shapes of all tensors that the traces of the root's ``__call__`` take."""
+    """Yields the shapes of the tensors that the root's ``__call__`` takes, in all of its traces."""
     for child in objects.nodes[0].children if objects.nodes else ():
         if child.local_name == "__call__":
             for trace in objects.nodes[child.node_id].function.concrete_functions:
@@ -101,7 +96,7 @@ def _call_shapes(objects: SavedObjectGraph) -> Iterator[TensorShapeProto]:
 
 
 def _shapes(value: StructuredValue) -> Iterator[TensorShapeProto]:
-    """The shapes of all tensors in a signature."""
+    """Yields the shapes of all tensors in a signature."""
     if value.HasField("tensor_spec_value"):
         yield value.tensor_spec_value.shape
     for part in (*value.tuple_value.values, *value.list_value.values, *value.dict_value.fields.values()):

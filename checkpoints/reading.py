@@ -1,6 +1,7 @@
-"""Any path to its variables."""
+"""Opens any source of variables by its path."""
 
 import contextlib
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from checkpoints.archive import is_archive, is_gzip, unpack
-from checkpoints.errors import CheckpointError, CheckpointNotFound
-from checkpoints.frozen_graph import open_frozen_graph
+from checkpoints.errors import CheckpointError, CheckpointNotFound, reason
+from checkpoints.frozen_graph import is_graph, open_frozen_graph
 from checkpoints.hdf5 import is_hdf5, open_hdf5
 from checkpoints.hub_module import is_hub_module, open_hub_module
 from checkpoints.locate import checkpoints_in, the_checkpoint_in, v1_file, v2_prefix
@@ -19,34 +20,44 @@ from checkpoints.tensorflow_checkpoint import open_v1, open_v2
 from checkpoints.variable_file import VariableFile
 
 
-def load_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Read every variable of a source into memory; see `open_variables` for what a source is.
+def load_variables(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads every variable of a source into memory; `open_variables` lists the sources.
 
     Returns:
-        Arrays by name, in the order of the names.
+        Arrays by name, sorted by name.
+
+    Example:
+        variables = checkpoints.load_variables("mobilenet_v1_0.25_128.tgz")
+        print(variables["MobilenetV1/Conv2d_0/weights"].shape)
     """
     with open_variables(path) as variables:
         return dict(variables)
 
 
-def open_variables(path: str | os.PathLike) -> VariableFile:
-    """Open a source of variables; its arrays are read when they are asked for.
+def open_variables(path: str | os.PathLike[str]) -> VariableFile:
+    """Opens a source of variables; an array is read when it is accessed.
 
     Args:
-        path: A TensorFlow checkpoint in V2 or V1 format, given as its prefix, as any of its files, or as the folder
-            that holds it; an archive (``.tgz``, ``.tar.gz``, ``.tar``) with one in it, as published; a frozen graph
-            (``.pb``); an HDF5 file with a dataset for each variable; or the folder of a TF-Hub module, whose
-            variables bear their slim names. Variables of strings are left out.
+        path: one of
+
+            - a TensorFlow checkpoint in V2 or V1 format: its prefix, any of its files, or its folder,
+            - an archive (``.tgz``, ``.tar.gz``, ``.tar``) with one source in it, as the checkpoints were published,
+            - a frozen graph (``.pb``),
+            - an HDF5 file with a dataset for each variable,
+            - the folder of a TF-Hub module; its variables get their slim names.
 
     Returns:
-        A read-only mapping from names to arrays. Use it in a ``with`` block, or `close` it.
+        A read-only mapping from names to arrays, without variables of strings. Use it in a ``with`` block or close it.
 
     Raises:
-        CheckpointNotFound: There is nothing under the path.
-        CheckpointError: What is there is damaged, incomplete, ambiguous, without variables, or not a source.
+        CheckpointNotFound: the path does not exist.
+        CheckpointError: the source is damaged, incomplete, ambiguous, without variables, or of no known format.
+
+    Example:
+        with checkpoints.open_variables("mobilenet_v1_0.25_128.ckpt") as variables:
+            print(variables.format, variables.shapes)
     """
-    variables = _open(Path(path))
-    variables.path = path
+    variables = dataclasses.replace(_open(Path(path)), path=path)
     if not variables:
         variables.close()
         raise CheckpointError(f"{path} holds no variables.")
@@ -56,28 +67,35 @@ def open_variables(path: str | os.PathLike) -> VariableFile:
 def _open(path: Path) -> VariableFile:
     try:
         for source in _SOURCES:
-            if source.recognises(path):
-                return source.open(path)
+            if located := source.locate(path):
+                return source.open(located)
         if not path.exists():
             raise CheckpointNotFound(f"{path} does not exist, neither as a file nor as the prefix of a checkpoint.")
         if path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty.")
     except CheckpointError:
         raise
-    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
-        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
     raise CheckpointError(
-        f"{path} is not a file of variables, or is cut short: its bytes are none of "
-        "a TensorFlow checkpoint, a frozen graph, HDF5 and an archive of them."
+        f"{path} is not a file of variables, or is cut short: it is neither a TensorFlow checkpoint nor a frozen "
+        "graph, an HDF5 file or an archive of one."
     )
 
 
 @contextlib.contextmanager
-def unpacked(path: str | os.PathLike) -> Iterator[Path]:
-    """The members of an archive that can hold variables or graphs, in a folder that lives as long as the block.
+def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Unpacks those members of an archive that can hold variables or graphs into a temporary folder.
+
+    Yields:
+        The folder, which is removed after the block.
 
     Raises:
-        CheckpointError: The archive is damaged, too large, or has a member that is refused; see `open_variables`.
+        CheckpointError: the archive is damaged or too large, or a member is refused.
+
+    Example:
+        with checkpoints.unpacked("mobilenet_v1_0.25_128.tgz") as folder:
+            print(sorted(folder.rglob("*")))
     """
     with tempfile.TemporaryDirectory(prefix="variables-") as folder:
         unpack(Path(path), Path(folder))
@@ -88,45 +106,47 @@ def _open_archive(path: Path) -> VariableFile:
     with contextlib.ExitStack() as resources:
         folder = resources.enter_context(unpacked(path))
         try:
-            variables = _open(_the_source_in(folder, path))
+            variables = resources.enter_context(_open(_source_in(folder, path)))
         except CheckpointError as error:
-            # The folder means nothing to the reader of the message.
+            # The temporary folder means nothing to the user.
             raise CheckpointError(str(error).replace(str(folder), str(path))) from error
-        variables.files = [path]
-        variables.checked |= is_gzip(path)
-        variables.resources.callback(resources.pop_all().close)
-        return variables
+        checked = variables.checked or is_gzip(path)
+        return dataclasses.replace(variables, files=(path,), checked=checked, resources=resources.pop_all())
 
 
-def _the_source_in(folder: Path, archive: Path) -> Path:
-    """Return the hub module in an unpacked archive, or else the checkpoint, the frozen graph, the HDF5 file."""
+def _source_in(folder: Path, archive: Path) -> Path:
+    """Returns the hub module in an unpacked archive, or else the checkpoint, the frozen graph, the HDF5 file."""
     kinds = (
         sorted(file.parent for file in folder.rglob("saved_model.pb")),
         checkpoints_in(folder, "**/*"),
         sorted(folder.rglob("*.pb")),
         sorted([*folder.rglob("*.h5"), *folder.rglob("*.hdf5")]),
     )
-    for found in kinds:
-        if len(found) > 1:
-            names = ", ".join(str(path.relative_to(folder)) for path in found)
-            raise CheckpointError(f"{archive} holds {len(found)} files of variables, where one is expected: {names}.")
-        if found:
-            return found[0]
+    for paths in kinds:
+        if len(paths) > 1:
+            names = ", ".join(str(path.relative_to(folder)) for path in paths)
+            raise CheckpointError(f"{archive} holds {len(paths)} files of variables, but one is expected: {names}.")
+        if paths:
+            return paths[0]
     raise CheckpointError(f"{archive} is an archive without a checkpoint.")
 
 
+def _if(condition: Callable[[Path], bool]) -> Callable[[Path], Path | None]:
+    return lambda path: path if condition(path) else None
+
+
 class _Source(NamedTuple):
-    recognises: Callable[[Path], object]
+    locate: Callable[[Path], Path | None]
     open: Callable[[Path], VariableFile]
 
 
-# Each kind of path and what opens it; the first that recognises the path has it.
+# The kinds of sources: the first that locates one under a path opens it.
 _SOURCES = [
-    _Source(is_hub_module, open_hub_module),
-    _Source(Path.is_dir, lambda path: _open(the_checkpoint_in(path))),
-    _Source(is_archive, _open_archive),
-    _Source(is_hdf5, open_hdf5),
-    _Source(v2_prefix, lambda path: open_v2(v2_prefix(path))),
-    _Source(v1_file, lambda path: open_v1(v1_file(path))),
-    _Source(lambda path: path.suffix == ".pb" and path.is_file() and path.stat().st_size, open_frozen_graph),
+    _Source(_if(is_hub_module), open_hub_module),
+    _Source(_if(Path.is_dir), lambda folder: _open(the_checkpoint_in(folder))),
+    _Source(_if(is_archive), _open_archive),
+    _Source(_if(is_hdf5), open_hdf5),
+    _Source(v2_prefix, open_v2),
+    _Source(v1_file, open_v1),
+    _Source(_if(is_graph), open_frozen_graph),
 ]

@@ -1,7 +1,7 @@
-"""The table of keys and values under both checkpoint formats of TensorFlow (LevelDB's "sstable").
+"""Reads the table of keys and values in both checkpoint formats of TensorFlow (LevelDB's "sstable").
 
-TensorFlow reads the variables; but it ends a damaged table early without a word, and aborts the process on an
-entry it does not understand. So the table is walked here first, with the checksum of every block.
+TensorFlow reads the variables, but it silently ends a damaged table early, and aborts the process if it cannot decode
+an entry. This module therefore reads the table first and verifies the checksum of every block.
 Source: LevelDB's ``doc/table_format.md``; TensorFlow's ``core/lib/io/format.cc`` is the same without filters.
 """
 
@@ -16,12 +16,12 @@ from checkpoints.checksum import mask
 from checkpoints.errors import CheckpointError
 
 MAGIC = bytes.fromhex("57fb808b247547db")
-FOOTER = 48  # two block handles, zeros up to 40 bytes, the magic number
+FOOTER = 48  # two block handles, padding to 40 bytes, the magic number
 TRAILER = 5  # of a block: its compression in one byte, then its masked crc32c
 
 
 def is_table(path: Path) -> bool:
-    """Whether the file ends as every sstable does; a missing file does not."""
+    """Whether a file ends with the magic number of an sstable; False if it does not exist."""
     if not path.is_file() or path.stat().st_size < FOOTER:
         return False
     with open(path, "rb") as stream:
@@ -30,15 +30,15 @@ def is_table(path: Path) -> bool:
 
 
 def entries(path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the keys and values of a table in order, a block at a time.
+    """Yields the keys and values of a table in order, block by block.
 
     Raises:
-        CheckpointError: A block is damaged or compressed, or the table does not hang together.
+        CheckpointError: a block is damaged or compressed, or the table is inconsistent.
     """
     try:
         yield from _entries(path)
     except (IndexError, struct.error):
-        raise CheckpointError(f"{path} is damaged: its table of entries does not hang together.") from None
+        raise CheckpointError(f"{path} is damaged: its table of entries is inconsistent.") from None
 
 
 def _entries(path: Path) -> Iterator[tuple[bytes, bytes]]:
@@ -49,14 +49,15 @@ def _entries(path: Path) -> Iterator[tuple[bytes, bytes]]:
         stream.seek(end)
         footer = stream.read(FOOTER)
         if not footer.endswith(MAGIC):
-            raise CheckpointError(f"{path} is damaged: it does not end as a table of entries does.")
+            raise CheckpointError(f"{path} is damaged: it does not end like a table of entries.")
         *_, position = _handle(footer, 0)
         offset, size, _ = _handle(footer, position)
         _check(offset + size + TRAILER <= end)
-        last_key, last_end = None, 0
+        last_key: bytes | None = None
+        last_end = 0
         for _, handle in _block(_read(stream, path, offset, size)):
             offset, size, _ = _handle(handle, 0)
-            # Blocks follow one another; without this a small file could name one block a million times.
+            # Blocks are in order; otherwise a small file could list one block a million times.
             _check(last_end <= offset and offset + size + TRAILER <= end)
             last_end = offset + size + TRAILER
             for key, value in _block(_read(stream, path, offset, size)):
@@ -72,12 +73,12 @@ def _read(stream: BinaryIO, path: Path, offset: int, size: int) -> bytes:
     if mask(google_crc32c.value(data[: size + 1])) != crc:
         raise CheckpointError(f"{path} is damaged: the checksum of its block at byte {offset} does not match.")
     if compression:
-        raise CheckpointError(f"{path} holds a compressed block, as no checkpoint that TensorFlow writes does.")
+        raise CheckpointError(f"{path} has a compressed block, which TensorFlow never writes in a checkpoint.")
     return data[:size]
 
 
 def _block(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield keys and values; a key shares its beginning with the one before it."""
+    """Yields keys and values; a key is stored without the prefix that it shares with the one before."""
     (restarts,) = struct.unpack("<I", data[-4:])
     end = len(data) - 4 * (restarts + 1)
     _check(end >= 0)
@@ -94,7 +95,7 @@ def _block(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _handle(data: bytes, position: int) -> tuple[int, int, int]:
-    """Read offset and size of a block; the third value is the position after them."""
+    """Returns offset and size of a block, and the position after them."""
     offset, position = _varint(data, position)
     size, position = _varint(data, position)
     return offset, size, position

@@ -1,10 +1,10 @@
-"""TensorFlow checkpoints: V2 (an index and its data shards) and V1 (one file), read lazily and written whole."""
+"""Reads and writes TensorFlow checkpoints: V2 (an index and data shards) and V1 (a single file)."""
 
 import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,44 +15,43 @@ from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleH
 from tensorflow.core.util.saved_tensor_slice_pb2 import SavedTensorSlices
 
 from checkpoints import sstable
-from checkpoints.errors import CheckpointError
+from checkpoints.errors import CheckpointError, reason
 from checkpoints.files import replacing
-from checkpoints.storable import NUMBERS, storable
-from checkpoints.variable_file import Spec, VariableFile, reason
+from checkpoints.variable_file import NUMBERS, Spec, VariableFile, storable
 
 V1_DTYPES = frozenset(np.dtype(code).name for code in "?bhiqBfd")
 V2_DTYPES = NUMBERS | {"bfloat16"}
 
 
 def open_v2(prefix: Path) -> VariableFile:
-    """Open a checkpoint in V2 format: ``prefix.index`` and ``prefix.data-NNNNN-of-NNNNN``.
+    """Opens a checkpoint in V2 format: ``prefix.index`` and ``prefix.data-NNNNN-of-NNNNN``.
 
     Raises:
-        CheckpointError: A file is missing, too short or damaged.
+        CheckpointError: a file is missing, too short or damaged.
     """
     index = Path(f"{prefix}.index")
     if not index.is_file():
-        raise CheckpointError(f"{index} is missing beside the data of its checkpoint.")
+        raise CheckpointError(f"{index} is missing next to the data of its checkpoint.")
     header, entries = read_index(index)
     shards = []
     for i in range(header.num_shards):
         shards.append(Path(f"{prefix}.data-{i:05d}-of-{header.num_shards:05d}"))
         if not shards[i].is_file():
-            raise CheckpointError(f"{shards[i]} is missing beside {index.name}.")
+            raise CheckpointError(f"{shards[i]} is missing next to {index.name}.")
     _check_extents(entries, shards)
     with _decoding(index):
-        # A key that begins with a zero byte is a slice of a partitioned variable, which has an entry of its own too.
+        # A key that begins with a zero byte is a slice of a partitioned variable; the variable has its own entry too.
         variables = {key.decode(): entry for key, entry in entries.items() if not key.startswith(b"\0")}
         specs = {name: _spec(entry.dtype, entry.shape) for name, entry in variables.items() if _is_numeric(entry.dtype)}
     for name, spec in specs.items():
         stored, sliced = variables[name].size, bool(variables[name].slices)
         if spec.num_bytes > sum(shard.stat().st_size for shard in shards) if sliced else spec.num_bytes != stored:
-            raise CheckpointError(f"{index} is damaged: {name} {spec.shape} cannot be the {stored} bytes it refers to.")
+            raise CheckpointError(f"{index} is damaged: {name} {spec.shape} does not fit its {stored} bytes.")
     return _open(prefix, "tensorflow checkpoint v2", [index, *shards], specs)
 
 
 def read_index(index: Path) -> tuple[BundleHeaderProto, dict[bytes, BundleEntryProto]]:
-    """Read the header and the entries of a V2 index: dtype, shape, place and masked crc32c of every variable."""
+    """Returns the header and the entries of a V2 index: dtype, shape, position and masked crc32c of every variable."""
     table = sstable.entries(index)
     with _decoding(index):
         key, value = next(table, (None, b""))
@@ -64,13 +63,15 @@ def read_index(index: Path) -> tuple[BundleHeaderProto, dict[bytes, BundleEntryP
 
 
 def open_v1(path: Path) -> VariableFile:
-    """Open a checkpoint in V1 format: a single file of any name.
+    """Opens a checkpoint in V1 format: a single file of any name.
 
     Raises:
-        CheckpointError: The file is damaged, or one shard of several.
+        CheckpointError: the file is damaged, or one of several shards.
     """
     if re.search(r"-\d{5}-of-\d{5}$", path.name):
-        raise CheckpointError(f"{path} is one shard of a V1 checkpoint; only those in a single file are read.")
+        raise CheckpointError(
+            f"{path} is one shard of a V1 checkpoint; only V1 checkpoints in a single file are supported."
+        )
     specs = {}
     with _decoding(path):
         key, value = next(sstable.entries(path), (None, b""))
@@ -80,27 +81,30 @@ def open_v1(path: Path) -> VariableFile:
     if key != b"":
         raise CheckpointError(f"{path} is not a checkpoint in V1 format: its first entry is not the list of variables.")
     for name, spec in specs.items():
-        # The smallest form of a value in this format is the one byte of a small int64.
+        # The smallest value in this format is a small int64, in one byte.
         if spec.num_bytes > 8 * path.stat().st_size:
-            raise CheckpointError(f"{path} is damaged: {name} {spec.shape} cannot be in a file of this size.")
+            raise CheckpointError(f"{path} is damaged: {name} {spec.shape} does not fit a file of this size.")
     return _open(path, "tensorflow checkpoint v1", [path], specs)
 
 
-def save_checkpoint(variables: Mapping[str, np.ndarray], prefix: str | os.PathLike, version: int = 2) -> None:
-    """Write variables as a TensorFlow checkpoint, whole or not at all; what exists there is replaced.
+def save_checkpoint(variables: Mapping[str, np.ndarray], prefix: str | os.PathLike[str], version: int = 2) -> None:
+    """Writes variables as a TensorFlow checkpoint, whole or not at all; an existing one is replaced.
 
     Args:
-        variables: Arrays by name. V2 format holds booleans, integers, float16, bfloat16, float32, float64 and
+        variables: arrays by name. V2 format stores booleans, integers, float16, bfloat16, float32, float64 and
             complex numbers; V1 format only booleans, int8 to int64, uint8, float32 and float64.
-        prefix: V2: ``prefix.index`` and ``prefix.data-00000-of-00001`` are written. V1: the path of the one file.
-        version: 1 or 2, the format.
+        prefix: V2: ``prefix.index`` and ``prefix.data-00000-of-00001`` are written. V1: the path of the file.
+        version: the format, 1 or 2.
 
     Raises:
-        CheckpointError: There are no variables, one has a name or dtype that the format cannot hold, or the
-            folder does not exist or cannot be written.
+        CheckpointError: there are no variables, the format cannot store a name or a dtype, or the folder does not
+            exist or is not writable.
+
+    Example:
+        checkpoints.save_checkpoint(converters.slim_variables(model), "model.ckpt")
     """
     if version not in _WRITERS:
-        raise CheckpointError(f"A checkpoint has format version 1 or 2, but {version!r} was asked for.")
+        raise CheckpointError(f"A checkpoint has format version 1 or 2, not {version!r}.")
     dtypes, write = _WRITERS[version]
     write(storable(variables, dtypes, f"checkpoint in V{version} format"), Path(prefix).absolute())
 
@@ -116,7 +120,7 @@ def _write_v1(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 def _write_v2(arrays: Mapping[str, np.ndarray], prefix: Path) -> None:
     _refuse_twin(prefix, prefix)
     shard = ".data-00000-of-00001"
-    # The data are moved first: an index never stands without its data, and old data under a new index fail their crc.
+    # The data are moved first: an index without its data never exists, and new data do not match an old index's crc.
     with (
         replacing(f"{prefix}.index") as index,
         replacing(f"{prefix}{shard}") as data,
@@ -135,13 +139,13 @@ def _write_v2(arrays: Mapping[str, np.ndarray], prefix: Path) -> None:
 
 
 def _refuse_twin(prefix: Path, twin: Path) -> None:
-    """One path must not name two checkpoints, one of each format."""
+    """Refuses a path that would name two checkpoints, one of each format."""
     if twin.is_file():
-        raise CheckpointError(f"{prefix} cannot be written, because {twin} of a checkpoint in the other format exists.")
+        raise CheckpointError(f"{prefix} cannot be written, because {twin} exists, a checkpoint in the other format.")
 
 
 def _run(arrays: Mapping[str, np.ndarray], save: Callable[[list[str], list[tf.Tensor]], tf.Operation]) -> None:
-    """Run an operation that saves, in a graph of its own, so that it works in eager and in graph mode alike."""
+    """Runs an operation that saves, in its own graph, which works in eager and in graph mode."""
     without_gpu = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
     with tf.Graph().as_default(), tf.compat.v1.Session(config=without_gpu) as session:
         tensors = [tf.compat.v1.placeholder(array.dtype, array.shape) for array in arrays.values()]
@@ -160,30 +164,29 @@ def _open(prefix: Path, format: str, files: list[Path], specs: dict[str, Spec]) 
             reader = tf.compat.v1.train.NewCheckpointReader(_literal(prefix, files, resources))
         except Exception as error:  # TensorFlow's readers raise many types
             raise CheckpointError(f"{prefix} cannot be read: {reason(error)}.") from error
-        # A scalar comes as a numpy scalar.
         return VariableFile(
             prefix,
             format,
-            files,
+            tuple(files),
             specs,
-            lambda name: np.asarray(reader.get_tensor(name)),
-            resources.pop_all(),
+            lambda name: np.asarray(reader.get_tensor(name)),  # scalars are NumPy scalars
             checked=True,
+            resources=resources.pop_all(),
         )
 
 
-def read_string(prefix: Path, files: list[Path], key: str) -> bytes | None:
-    """Read an entry of type string of a checkpoint, None where it has none of that name."""
+def read_string(prefix: Path, files: Sequence[Path], key: str) -> bytes | None:
+    """Returns an entry of type string of a checkpoint, or None if no entry has this name."""
     with contextlib.ExitStack() as resources:
         reader = tf.compat.v1.train.NewCheckpointReader(_literal(prefix, files, resources))
         return reader.get_tensor(key) if reader.has_tensor(key) else None
 
 
-def _literal(prefix: Path, files: list[Path], resources: contextlib.ExitStack) -> bytes:
-    """Return a path of the checkpoint that TensorFlow takes literally.
+def _literal(prefix: Path, files: Sequence[Path], resources: contextlib.ExitStack) -> bytes:
+    """Returns a path of the checkpoint that TensorFlow reads literally.
 
-    It takes a path as a pattern, and prefers ``x.index`` to a file ``x`` in V1 format; links in a folder of their
-    own get around both.
+    TensorFlow treats a path as a pattern, and prefers ``x.index`` to a V1 file ``x``. Links in a temporary folder
+    avoid both.
     """
     path = prefix.absolute().as_posix()
     if not set(path) & set("*?[\\") and (len(files) > 1 or not Path(f"{path}.index").exists()):
@@ -206,11 +209,11 @@ def _check_extents(entries: Mapping[bytes, BundleEntryProto], shards: list[Path]
     lengths = [shard.stat().st_size for shard in shards]
     for key, entry in entries.items():
         if not (0 <= entry.shard_id < len(shards) and entry.offset >= 0 and entry.size >= 0):
-            raise CheckpointError(f"{shards[0]} does not fit its index: {key!r} has no place in the data.")
-        needed, found = entry.offset + entry.size, lengths[entry.shard_id]
-        if needed > found:
+            raise CheckpointError(f"{shards[0]} does not match its index: {key!r} has no valid position in the data.")
+        end, length = entry.offset + entry.size, lengths[entry.shard_id]
+        if end > length:
             raise CheckpointError(
-                f"{shards[entry.shard_id]} is cut short: its index refers to byte {needed}, but it ends at {found}."
+                f"{shards[entry.shard_id]} is cut short: its index refers to byte {end}, but it has {length} bytes."
             )
 
 

@@ -1,12 +1,11 @@
-"""Outputs that may be folders or several files: made apart, moved into place when they are whole."""
+"""Checks of an output before any work."""
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
+from checkpoints import staged
 from converters.errors import ConversionError
+
+__all__ = ["check_model_path", "check_output", "staged"]
 
 
 def check_output(path: Path, force: bool) -> None:
@@ -22,20 +21,3 @@ def check_model_path(path: Path, force: bool) -> None:
     if path.suffix != ".keras":
         raise ConversionError(f"The output {path} must end in .keras.")
     check_output(path, force)
-
-
-@contextlib.contextmanager
-def staged(path: Path) -> Iterator[Path]:
-    """A path of the same name in a folder of its own; what is there in the end is moved to beside ``path``.
-
-    What is there already is replaced. After an exception it is as it was, and what was made is gone.
-    """
-    with tempfile.TemporaryDirectory(prefix=".", suffix=f"-{path.name}", dir=path.parent) as folder:
-        yield Path(folder) / path.name
-        # By name: OpenVINO's weights (.bin) come before the graph (.xml) that reads them.
-        for made in sorted(Path(folder).iterdir()):
-            final = path.with_name(made.name)
-            if final.is_dir():
-                # A folder cannot be replaced in one step: the old one goes with the temporary folder.
-                os.replace(final, Path(folder) / ".replaced")
-            os.replace(made, final)

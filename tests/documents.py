@@ -12,7 +12,7 @@ import numpy as np
 import checkpoints
 import converters
 import mobilenets
-from checkpoints.fetching import _place
+from checkpoints.cache import _path_of
 from converters.images.labels import LABELS_URL
 from examples.shapes import make_shapes
 from tests.oracle.files import freeze
@@ -101,7 +101,7 @@ class Files:
         return path
 
     def _keep(self, url: str, file: pathlib.Path, cache: pathlib.Path) -> None:
-        kept = _place(url, cache)
+        kept = _path_of(url, cache)
         kept.parent.mkdir(parents=True)
         kept.symlink_to(file)
 

@@ -1,4 +1,4 @@
-"""An HTTP server on the loopback address that serves one file, well or badly, as a test tells it."""
+"""An HTTP server on the loopback address that serves one file, correctly or with failures that a test chooses."""
 
 import contextlib
 import re
@@ -8,17 +8,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MAX_REQUESTS = 300
 PATIENCE = 60
-"""Seconds after which whatever waits here gives up, so that a failing test ends."""
+"""Seconds until anything that waits here gives up, which ends a failing test."""
 
 
 class FileServer:
-    """The file, how the next requests are answered, and the requests that came.
+    """The file, the answers to the next requests, and the requests received.
 
     Attributes:
         body: the bytes of the file, under every path.
         tag: its ETag, or None.
         answers: what to do with the next requests, one after the other; then `well`.
-        requests: path and headers of those that came.
+        requests: path and headers of those received.
         resume: an event that `pauses` waits for.
     """
 
@@ -34,7 +34,7 @@ class FileServer:
 
     @property
     def ranges(self) -> list[str | None]:
-        """What part of the file each request asked for."""
+        """The range that each request asked for."""
         return [headers.get("Range") for _, headers in self.requests]
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
@@ -80,7 +80,7 @@ def head(request, status: int, headers: dict[str, object]) -> None:
 
 
 def begin(files: FileServer, request) -> bytes:
-    """Send the head of a right answer and return the body that belongs to it."""
+    """Sends the head of a correct response and returns its body."""
     asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
     start = int(asked[1]) if asked and request.headers.get("If-Range") in (None, files.tag) else 0
     rest, total = files.body[start:], len(files.body)
@@ -96,13 +96,13 @@ def well(files: FileServer, request) -> None:
     request.wfile.write(begin(files, request))
 
 
-def breaks_off(after: int) -> Callable:
-    """Close the connection after so many bytes of the body."""
+def interrupts(after: int) -> Callable:
+    """Closes the connection after so many bytes of the body."""
     return lambda files, request: request.wfile.write(begin(files, request)[:after])
 
 
 def pauses(after: int) -> Callable:
-    """Send so many bytes of the body, and the rest when the test says so."""
+    """Send so many bytes of the body, and the rest after `resume` is set."""
 
     def answer(files, request):
         body = begin(files, request)
@@ -124,7 +124,7 @@ def knows_no_ranges(files: FileServer, request) -> None:
 
 
 def in_chunks(files: FileServer, request, step: int = 10_000) -> None:
-    """A body whose length is not told before its end."""
+    """Sends a body without its length."""
     request.protocol_version = "HTTP/1.1"
     head(request, 200, {"Transfer-Encoding": "chunked", "ETag": files.tag, "Connection": "close"})
     for start in range(0, len(files.body), step):
@@ -133,8 +133,8 @@ def in_chunks(files: FileServer, request, step: int = 10_000) -> None:
     request.wfile.write(b"0\r\n\r\n")
 
 
-def says(status: int, body: bytes = b"", **headers: object) -> Callable:
-    """Answer with a status; an underscore in the name of a header stands for a hyphen."""
+def responds(status: int, body: bytes = b"", **headers: object) -> Callable:
+    """Responds with a status; an underscore in the name of a header stands for a hyphen."""
 
     def answer(files, request):
         head(request, status, {"Content-Length": len(body)} | {k.replace("_", "-"): v for k, v in headers.items()})
@@ -144,7 +144,7 @@ def says(status: int, body: bytes = b"", **headers: object) -> Callable:
 
 
 def then(*changes: tuple[str, object], answer: Callable = well) -> Callable:
-    """Change the file (its body, its tag) before the answer."""
+    """Changes the file (its body, its tag) before the response."""
 
     def changed(files, request):
         for name, value in changes:

@@ -1,4 +1,4 @@
-"""Archives as they were published, and archives that mean harm."""
+"""Archives as they were published, damaged ones and hostile ones."""
 
 import gzip
 import io
@@ -22,7 +22,7 @@ KINDS = {"x.tgz": "w:gz", "x.tar.gz": "w:gz", "x.tar": "w", "no suffix": "w:gz"}
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
-    """The folder for temporary files, which is empty again after every test."""
+    """The folder for temporary files, which must be empty after every test."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -31,16 +31,16 @@ def temporary(tmp_path, monkeypatch):
 
 
 def members_of(folder, version):
-    """What stands in a published archive beside the checkpoint, and the checkpoint."""
+    """Returns the members of a published archive: the checkpoint and other files."""
     folder.mkdir()
     checkpoints.save_checkpoint(VARIABLES, folder / "net.ckpt", version)
     members = {file.name: file.read_bytes() for file in folder.iterdir()}
-    beside = ["net.ckpt.meta", "net.tflite", "net_eval.pbtxt", "net_frozen.pb", "net_info.txt", "checkpoint"]
-    return {name: b"not looked at" for name in beside} | members
+    others = ["net.ckpt.meta", "net.tflite", "net_eval.pbtxt", "net_frozen.pb", "net_info.txt", "checkpoint"]
+    return {name: b"ignored" for name in others} | members
 
 
 def pack(path, members, mode="w:gz"):
-    """Write an archive; a member is its bytes, or a header that is written as it is."""
+    """Writes an archive; a member is its content, or a header that is written unchanged."""
     with tarfile.open(path, mode) as file:
         for name, content in members.items():
             if isinstance(content, tarfile.TarInfo):
@@ -59,10 +59,10 @@ def special(name, kind, target=""):
 
 
 def assert_read(path):
-    found = checkpoints.load_variables(path)
-    assert set(found) == set(VARIABLES)
+    loaded = checkpoints.load_variables(path)
+    assert set(loaded) == set(VARIABLES)
     for name, array in VARIABLES.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(loaded[name], array)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -74,7 +74,7 @@ def test_a_published_archive(tmp_path, temporary, version, name, mode, folder):
     assert_read(path)
     with checkpoints.open_variables(path) as variables:
         assert variables.format == f"tensorflow checkpoint v{version}"
-        assert variables.path == path and variables.files == [path]
+        assert variables.path == path and variables.files == (path,)
         unpacked = [file for _, _, files in os.walk(temporary) for file in files]
         assert "net.ckpt.meta" not in unpacked and "net.tflite" not in unpacked
         assert variables["global_step"] == 3
@@ -101,10 +101,10 @@ def test_an_archive_of_a_frozen_graph(tmp_path):
     path = pack(tmp_path / "x.tgz", {"net.tflite": b"", "net_frozen.pb": graph.as_graph_def().SerializeToString()})
     assert_read(path)
     with checkpoints.open_variables(path) as variables:
-        assert variables.format == "frozen graph" and variables.files == [path]
+        assert variables.format == "frozen graph" and variables.files == (path,)
 
 
-def test_damage_inside_of_an_archive_is_told_of_the_archive(tmp_path):
+def test_an_error_inside_an_archive_names_the_archive(tmp_path):
     members = members_of(tmp_path / "source", 2)
     name = "net.ckpt.data-00000-of-00001"
     path = pack(tmp_path / "x.tgz", members | {name: members[name][:-1]})
@@ -131,7 +131,7 @@ def test_archives_without_one_checkpoint(tmp_path, members, message):
     assert str(tmp_path / "x.tgz") in str(info.value) and "temporary" not in str(info.value)
 
 
-LEAVING = ["../x.ckpt", "a/../../x.ckpt", "/tmp/x.ckpt", "//x.ckpt", "a/..", "..\\x.ckpt", "C:\\x.ckpt", "C:x.ckpt"]
+OUTSIDE = ["../x.ckpt", "a/../../x.ckpt", "/tmp/x.ckpt", "//x.ckpt", "a/..", "..\\x.ckpt", "C:\\x.ckpt", "C:x.ckpt"]
 SPECIAL = {
     "symbolic link": special("x.ckpt", tarfile.SYMTYPE, "/etc/passwd"),
     "symbolic link inside": special("x.ckpt", tarfile.SYMTYPE, "net.ckpt.index"),
@@ -145,25 +145,25 @@ SPECIAL = {
 
 
 @pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("name", LEAVING)
+@pytest.mark.parametrize("name", OUTSIDE)
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_a_member_that_would_leave_the_folder(tmp_path, name, first, mode):
+def test_a_member_outside_the_folder_is_refused(tmp_path, name, first, mode):
     members = members_of(tmp_path / "source", 2)
-    members = {name: b"harm"} | members if first else members | {name: b"harm"}
-    with pytest.raises(checkpoints.CheckpointError, match="would leave the folder") as info:
+    members = {name: b"evil"} | members if first else members | {name: b"evil"}
+    with pytest.raises(checkpoints.CheckpointError, match="would be written outside the folder") as info:
         checkpoints.load_variables(pack(tmp_path / "x", members, mode))
     assert repr(name) in str(info.value)
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
-def test_links_and_devices(tmp_path, kind):
+def test_links_and_devices_are_refused(tmp_path, kind):
     members = members_of(tmp_path / "source", 2) | {"x.ckpt": SPECIAL[kind]}
     with pytest.raises(checkpoints.CheckpointError, match=r"'x\.ckpt' is neither a plain file nor a folder"):
         checkpoints.load_variables(pack(tmp_path / "x.tgz", members))
 
 
-def test_a_sparse_member(tmp_path):
-    """A header of 512 bytes that stands for terabytes of zeros."""
+def test_a_sparse_member_is_refused(tmp_path):
+    """A header of 512 bytes that represents terabytes of zeros."""
     header = special("x.ckpt", tarfile.REGTYPE)
     header.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1"}
     header.pax_headers |= {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(2**42)}
@@ -171,30 +171,30 @@ def test_a_sparse_member(tmp_path):
         checkpoints.load_variables(pack(tmp_path / "x.tgz", {"x.ckpt": header}))
 
 
-def test_a_member_that_is_there_twice(tmp_path):
+def test_a_duplicate_member_is_refused(tmp_path):
     with tarfile.open(tmp_path / "x.tgz", "w:gz") as file:
         for name in ("a.pb", "./a.pb"):
             file.addfile(tarfile.TarInfo(name))
-    with pytest.raises(checkpoints.CheckpointError, match=r"a\.pb' is there twice"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"a\.pb' occurs twice"):
         checkpoints.load_variables(tmp_path / "x.tgz")
 
 
-def test_a_file_and_a_folder_of_one_name(tmp_path):
+def test_a_file_and_a_folder_with_the_same_name_are_refused(tmp_path):
     with pytest.raises(checkpoints.CheckpointError):
         checkpoints.load_variables(pack(tmp_path / "x.tgz", {"a.pb": b"", "a.pb/b.pb": b""}))
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 @pytest.mark.parametrize("name", ["x.ckpt", "movie.mp4"])
-def test_a_bomb(tmp_path, monkeypatch, mode, name):
-    """Also a member that nobody wants takes the time to unpack it."""
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, mode, name):
+    """A member that is not unpacked counts too, because it takes the time to decompress it."""
     monkeypatch.setattr(archive, "MAX_BYTES", 10_000_000)
     path = pack(tmp_path / "x", {name: bytes(11_000_000)}, mode)
     with pytest.raises(checkpoints.CheckpointError, match="unpacks to more than 10000000 bytes"):
         checkpoints.load_variables(path)
 
 
-def test_a_bomb_behind_the_end(tmp_path, monkeypatch):
+def test_a_decompression_bomb_after_the_end_of_the_tar_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "MAX_BYTES", 10_000_000)
     content = pack(tmp_path / "x.tar", members_of(tmp_path / "source", 2), "w").read_bytes()
     (tmp_path / "x.tgz").write_bytes(gzip.compress(content) + gzip.compress(bytes(11_000_000)))
@@ -202,7 +202,7 @@ def test_a_bomb_behind_the_end(tmp_path, monkeypatch):
         checkpoints.load_variables(tmp_path / "x.tgz")
 
 
-def test_a_header_that_lies_about_its_size(tmp_path):
+def test_a_header_with_a_wrong_size_is_refused(tmp_path):
     header = tarfile.TarInfo("x.ckpt")
     header.size = 2**40
     (tmp_path / "x.tar").write_bytes(header.tobuf() + bytes(2000))
@@ -211,16 +211,16 @@ def test_a_header_that_lies_about_its_size(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
-def test_a_name_of_gigabytes_is_not_read(tmp_path, monkeypatch, kind):
+def test_a_name_of_gigabytes_is_refused(tmp_path, monkeypatch, kind):
     header = tarfile.TarInfo("x")
     header.type, header.size = kind, 2**32
     (tmp_path / "x.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(2000))
-    with pytest.raises(checkpoints.CheckpointError, match=f"the name of a member takes {2**32} bytes"):
+    with pytest.raises(checkpoints.CheckpointError, match=f"the name of a member has {2**32} bytes"):
         checkpoints.load_variables(tmp_path / "x.tar")
 
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE])
-def test_too_many_members(tmp_path, monkeypatch, kind):
+def test_too_many_members_are_refused(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(archive, "MAX_MEMBERS", 20)
     headers = {i: special(f"{i}.txt" if kind == tarfile.REGTYPE else "one folder", kind) for i in range(21)}
     with pytest.raises(checkpoints.CheckpointError, match="more than 20 members"):
@@ -228,7 +228,7 @@ def test_too_many_members(tmp_path, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_damaged_archive(tmp_path, version):
+def test_damage_of_an_archive_is_detected(tmp_path, version):
     path = pack(tmp_path / "x.tgz", members_of(tmp_path / "source", version))
     whole = path.read_bytes()
     for i in range(3, len(whole), 37):

@@ -1,4 +1,4 @@
-"""The checksum of a variable is the one in TensorFlow's own index."""
+"""The checksum of a variable equals the one in TensorFlow's index."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from checkpoints.tensorflow_checkpoint import V2_DTYPES, read_index
 
 @pytest.mark.parametrize("dtype", sorted(V2_DTYPES))
 @pytest.mark.parametrize("shape", [(), (3,), (2, 5, 7), (0, 3)])
-def test_the_checksum_stands_in_the_bytes_of_an_index(tmp_path, dtype, shape):
+def test_the_index_of_tensorflow_has_the_checksum(tmp_path, dtype, shape):
     array = tf.cast(tf.reshape(tf.range(int(np.prod(shape, dtype=int))) % 2, shape), dtype).numpy()
     tf.raw_ops.SaveV2(
         prefix=str(tmp_path / "x"), tensor_names=["a"], shape_and_slices=[""], tensors=[tf.constant(array)]
@@ -28,7 +28,7 @@ def test_layout_and_byte_order_do_not_matter(array):
     assert checkpoints.masked_crc32c(np.asfortranarray(array)) == crc
 
 
-def test_values_do_matter():
+def test_different_values_have_different_checksums():
     assert checkpoints.masked_crc32c(np.float32([0.0])) != checkpoints.masked_crc32c(np.float32([-0.0]))
 
 
@@ -40,7 +40,7 @@ def test_known_value():
 
 
 @pytest.mark.parametrize("array", [np.array(["a"]), np.array([b"a"]), np.array([None])])
-def test_no_checksum_of_text(array):
+def test_text_has_no_checksum(array):
     with pytest.raises(checkpoints.CheckpointError, match="array of numbers"):
         checkpoints.masked_crc32c(array)
 

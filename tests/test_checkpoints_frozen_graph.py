@@ -1,4 +1,4 @@
-"""Frozen graphs: made by TensorFlow's own freezing, damaged, and of the wrong kind."""
+"""Frozen graphs that TensorFlow wrote, damaged ones and other graphs."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ VARIABLES = {
 
 
 def frozen(variables=VARIABLES, resource=False):
-    """A graph of TF1 variables frozen by TensorFlow, beside constants that are no variables."""
+    """Returns a graph of TF1 variables frozen by TensorFlow, with other constants that are no variables."""
     v1 = tf.compat.v1
     with tf.Graph().as_default() as graph, v1.Session() as session:
         values = [v1.Variable(value, name=name, use_resource=resource) for name, value in variables.items()]
@@ -40,12 +40,12 @@ def refused(path, message):
 def test_variables_of_a_frozen_graph(tmp_path, resource):
     path = save(tmp_path / "x.pb", frozen(resource=resource))
     with checkpoints.open_variables(path) as variables:
-        assert variables.format == "frozen graph" and variables.files == [path]
+        assert variables.format == "frozen graph" and variables.files == (path,)
         assert list(variables) == sorted(VARIABLES)
         for name, array in VARIABLES.items():
             assert variables.shapes[name] == array.shape and variables.dtypes[name] == array.dtype
             assert variables[name].tobytes() == array.tobytes()
-            variables[name][...] = 0  # the caller's own
+            variables[name][...] = 0  # a copy
             assert variables[name].tobytes() == array.tobytes()
 
 
@@ -97,30 +97,30 @@ def damaged(**fields):
     ],
     ids=str,
 )
-def test_a_constant_that_does_not_hold_together(tmp_path, fields):
+def test_an_inconsistent_constant_is_refused(tmp_path, fields):
     refused(save(tmp_path / "x.pb", damaged(**fields)), "damaged")
 
 
 @pytest.mark.parametrize("values", [[], [1.5], [1.5, 2.5]])
-def test_values_that_stand_for_all_elements(tmp_path, values):
-    """TensorFlow repeats the last value, and takes none for zeros."""
+def test_a_single_value_for_all_elements(tmp_path, values):
+    """TensorFlow repeats the last value; no values are zeros."""
     graph = damaged(tensor_content=b"")
     next(node for node in graph.node if node.name == "a").attr["value"].tensor.float_val.extend(values)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         (expected,) = session.run(tf.import_graph_def(graph, return_elements=["a:0"]))
-    found = checkpoints.load_variables(save(tmp_path / "x.pb", graph))
-    np.testing.assert_array_equal(found["a"], expected, strict=True)
+    loaded = checkpoints.load_variables(save(tmp_path / "x.pb", graph))
+    np.testing.assert_array_equal(loaded["a"], expected, strict=True)
 
 
-def test_truncated(tmp_path):
+def test_a_truncated_graph_is_detected(tmp_path):
     whole = frozen().SerializeToString()
     path = tmp_path / "x.pb"
     for length in range(1, len(whole), 41):
         path.write_bytes(whole[:length])
         try:
-            found = checkpoints.load_variables(path)
+            loaded = checkpoints.load_variables(path)
         except checkpoints.CheckpointError as error:
             assert str(path) in str(error)
         else:  # cut between two nodes, a graph is a smaller graph
-            assert set(found) <= set(VARIABLES)
-            assert all(found[name].tobytes() == VARIABLES[name].tobytes() for name in found)
+            assert set(loaded) <= set(VARIABLES)
+            assert all(loaded[name].tobytes() == VARIABLES[name].tobytes() for name in loaded)

@@ -1,4 +1,4 @@
-"""The released weights: every form of them holds the same bits."""
+"""The released weights are the same, bit for bit, in every format."""
 
 import csv
 import tarfile
@@ -12,11 +12,11 @@ SIZES = [128, 224]
 V2 = "mobilenet_v2_1.0_224_raw_backbone.ckpt"
 
 
-def assert_identical(found, expected):
-    assert list(found) == list(expected)
+def assert_identical(loaded, expected):
+    assert list(loaded) == list(expected)
     for name in expected:
-        assert (found[name].dtype, found[name].shape) == (expected[name].dtype, expected[name].shape)
-        assert found[name].tobytes() == expected[name].tobytes(), name
+        assert (loaded[name].dtype, loaded[name].shape) == (expected[name].dtype, expected[name].shape)
+        assert loaded[name].tobytes() == expected[name].tobytes(), name
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -36,7 +36,7 @@ def test_every_name_of_the_v2_backbone(shared, name):
 
 
 @pytest.mark.parametrize("form", ["v1", "v2", "hdf5", "archive"])
-def test_every_form_holds_the_same(shared, tmp_path, form):
+def test_every_format_has_the_same_values(shared, tmp_path, form):
     source = shared / "real" / V2
     expected = checkpoints.load_variables(source)
     path = tmp_path / "x"
@@ -52,12 +52,12 @@ def test_every_form_holds_the_same(shared, tmp_path, form):
 
 
 def test_moving_statistics_have_the_published_fingerprints(shared):
-    """The hub module carries averaged trainables but plain moving statistics, the same that this checkpoint has."""
+    """The hub module has averaged trainable variables, but the plain moving statistics of this checkpoint."""
     with open(shared / "fingerprints" / "mobilenet_v2_100_224_feature_vector.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     published = {row["variable_name"]: int(row["masked_crc32c_of_raw_le_bytes"], 16) for row in rows}
     with checkpoints.open_variables(shared / "real" / V2) as variables:
         moving = [name for name in variables if name.rpartition("/")[2].startswith("moving_")]
         assert len(moving) == 104
-        found = {name: checkpoints.masked_crc32c(variables[name]) for name in moving}
-    assert found == {name: published[name] for name in moving}
+        loaded = {name: checkpoints.masked_crc32c(variables[name]) for name in moving}
+    assert loaded == {name: published[name] for name in moving}

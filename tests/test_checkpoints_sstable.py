@@ -1,4 +1,4 @@
-"""Tables of entries made by hand, with right checksums and wrong content: none may reach TensorFlow and abort it."""
+"""Tables with valid checksums and invalid content, which would make TensorFlow abort the process."""
 
 import struct
 
@@ -22,13 +22,13 @@ def varint(value):
 
 
 def block(entries):
-    """A block without shared beginnings of keys."""
+    """Returns a block without shared prefixes of keys."""
     data = b"".join(b"\0" + varint(len(key)) + varint(len(value)) + key + value for key, value in entries)
     return data + struct.pack("<II", 0, 1)
 
 
 def table(*blocks, compression=0, index=None):
-    """A table of raw blocks; `index` replaces its index block."""
+    """Returns a table of raw blocks; `index` replaces its index block."""
     data, handles = b"", []
     for content in [*blocks, b"meta index"]:
         handles.append(varint(len(data)) + varint(len(content)))
@@ -75,46 +75,46 @@ def refused(path, message):
     assert str(path) in str(info.value)
 
 
-def test_tables_of_tensorflow_and_of_this_file_are_read_alike(tmp_path):
-    names = [f"net/layer_{i:05d}/weights" for i in range(20_000)]  # several blocks, and keys that share beginnings
+def test_tables_of_tensorflow_and_of_this_file_are_read_the_same(tmp_path):
+    names = [f"net/layer_{i:05d}/weights" for i in range(20_000)]  # several blocks, and keys that share prefixes
     values = [tf.constant(1.0)] * len(names)
     prefix = str(tmp_path / "x")
     tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
-    found = list(sstable.entries(tmp_path / "x.index"))
-    assert [key.decode() for key, _ in found] == ["", *names]
-    half = len(found) // 2
-    (tmp_path / "y").write_bytes(table(block(found[:half]), block(found[half:])))
-    assert list(sstable.entries(tmp_path / "y")) == found
+    loaded = list(sstable.entries(tmp_path / "x.index"))
+    assert [key.decode() for key, _ in loaded] == ["", *names]
+    half = len(loaded) // 2
+    (tmp_path / "y").write_bytes(table(block(loaded[:half]), block(loaded[half:])))
+    assert list(sstable.entries(tmp_path / "y")) == loaded
     assert sstable.is_table(tmp_path / "y") and not sstable.is_table(tmp_path / "z")
 
 
-def test_a_checkpoint_made_by_hand(tmp_path):
-    found = checkpoints.load_variables(write_v2(tmp_path, (b"a", entry())))
-    np.testing.assert_array_equal(found["a"], VALUES, strict=True)
+def test_a_handmade_checkpoint_is_read(tmp_path):
+    loaded = checkpoints.load_variables(write_v2(tmp_path, (b"a", entry())))
+    np.testing.assert_array_equal(loaded["a"], VALUES, strict=True)
 
 
 WRONG = {
-    "more values than bytes": ({"shape": proto_shape(3)}, r"damaged: a \(3,\) cannot be the 8 bytes"),
-    "fewer values than bytes": ({"shape": proto_shape(1)}, r"damaged: a \(1,\) cannot be the 8 bytes"),
-    "terabytes": ({"shape": proto_shape(2**20, 2**20)}, "cannot be the 8 bytes"),
-    "terabytes in slices": ({"shape": proto_shape(2**40), "slices": [{"extent": [{}]}]}, "cannot be the 8 bytes"),
-    "overflow": ({"shape": proto_shape(2**62, 4)}, "cannot be the 8 bytes"),
+    "more values than bytes": ({"shape": proto_shape(3)}, r"damaged: a \(3,\) does not fit its 8 bytes"),
+    "fewer values than bytes": ({"shape": proto_shape(1)}, r"damaged: a \(1,\) does not fit its 8 bytes"),
+    "terabytes": ({"shape": proto_shape(2**20, 2**20)}, "does not fit its 8 bytes"),
+    "terabytes in slices": ({"shape": proto_shape(2**40), "slices": [{"extent": [{}]}]}, "does not fit its 8 bytes"),
+    "overflow": ({"shape": proto_shape(2**62, 4)}, "does not fit its 8 bytes"),
     "a negative length": ({"shape": proto_shape(-2)}, "cannot be decoded"),
     "too many dimensions": ({"shape": proto_shape(*[1] * 65)}, "cannot be decoded"),
     "an unknown shape": ({"shape": {"unknown_rank": True}}, "cannot be decoded"),
     "an unknown dtype": ({"dtype": 99}, "cannot be decoded"),
     "no dtype": ({"dtype": 0}, "cannot be decoded"),
-    "another shard": ({"shard_id": 1}, "has no place in the data"),
-    "a negative shard": ({"shard_id": -1}, "has no place in the data"),
-    "a negative offset": ({"offset": -8}, "has no place in the data"),
-    "a negative size": ({"size": -8}, "has no place in the data"),
+    "another shard": ({"shard_id": 1}, "has no valid position in the data"),
+    "a negative shard": ({"shard_id": -1}, "has no valid position in the data"),
+    "a negative offset": ({"offset": -8}, "has no valid position in the data"),
+    "a negative size": ({"size": -8}, "has no valid position in the data"),
     "behind the end": ({"offset": 1}, "is cut short"),
     "another checksum": ({"crc32c": 1}, "a in .* is damaged"),
 }
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_an_entry_that_cannot_be(tmp_path, kind):
+def test_an_invalid_entry_is_refused(tmp_path, kind):
     fields, message = WRONG[kind]
     refused(write_v2(tmp_path, (b"a", entry(**fields))), message)
 
@@ -129,37 +129,43 @@ def test_an_entry_that_cannot_be(tmp_path, kind):
     ],
     ids=str,
 )
-def test_an_index_that_is_none(tmp_path, header):
+def test_an_invalid_header_is_refused(tmp_path, header):
     refused(write_v2(tmp_path, (b"a", entry()), header=header), "not the index of a little-endian checkpoint")
 
 
-def test_an_index_of_billions_of_shards(tmp_path):
+def test_a_header_with_billions_of_shards_is_refused(tmp_path):
     header = BundleHeaderProto(num_shards=2**31 - 1)
     refused(write_v2(tmp_path, (b"a", entry()), header=header), "data-00000-of-2147483647 is missing")
 
 
 @pytest.mark.parametrize("key", [b"\xff\xfe", b"a"])
-def test_names_and_entries_that_do_not_decode(tmp_path, key):
+def test_undecodable_names_and_entries_are_refused(tmp_path, key):
     refused(write_v2(tmp_path, (key, entry() if key != b"a" else b"\xff" * 9)), "cannot be decoded")
 
 
 GOOD = block([(b"", HEADER.SerializeToString()), (b"a", entry())])
 TABLES = {
     "a compressed block": (table(GOOD, compression=1), "compressed block"),
-    "one block twice": (table(GOOD, index=block([(b"0", varint(0) + varint(len(GOOD)))] * 2)), "hang together"),
-    "a block behind the end": (table(GOOD, index=block([(b"0", varint(2**40) + varint(9))])), "hang together"),
-    "an endless number": (table(GOOD, index=block([(b"0", b"\xff" * 20)])), "hang together"),
-    "keys in disorder": (table(block([(b"", HEADER.SerializeToString()), (b"b", entry()), (b"a", entry())])), "hang"),
-    "a key twice": (table(block([(b"", HEADER.SerializeToString()), (b"a", entry()), (b"a", entry())])), "hang"),
-    "a key shared with nothing": (table(b"\5\0\0" + struct.pack("<II", 0, 1)), "hang together"),
-    "a value behind the end": (table(b"\0\0\x7f" + struct.pack("<II", 0, 1)), "hang together"),
-    "more restarts than bytes": (table(struct.pack("<I", 2**31)), "hang together"),
-    "an empty block": (table(b""), "hang together"),
+    "one block twice": (table(GOOD, index=block([(b"0", varint(0) + varint(len(GOOD)))] * 2)), "inconsistent"),
+    "a block behind the end": (table(GOOD, index=block([(b"0", varint(2**40) + varint(9))])), "inconsistent"),
+    "an endless number": (table(GOOD, index=block([(b"0", b"\xff" * 20)])), "inconsistent"),
+    "keys in disorder": (
+        table(block([(b"", HEADER.SerializeToString()), (b"b", entry()), (b"a", entry())])),
+        "inconsistent",
+    ),
+    "a key twice": (
+        table(block([(b"", HEADER.SerializeToString()), (b"a", entry()), (b"a", entry())])),
+        "inconsistent",
+    ),
+    "a key shared with nothing": (table(b"\5\0\0" + struct.pack("<II", 0, 1)), "inconsistent"),
+    "a value behind the end": (table(b"\0\0\x7f" + struct.pack("<II", 0, 1)), "inconsistent"),
+    "more restarts than bytes": (table(struct.pack("<I", 2**31)), "inconsistent"),
+    "an empty block": (table(b""), "inconsistent"),
 }
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_a_table_that_cannot_be(tmp_path, kind):
+def test_an_invalid_table_is_refused(tmp_path, kind):
     path = write_v2(tmp_path)
     content, message = TABLES[kind]
     (tmp_path / "x.index").write_bytes(content)
@@ -172,7 +178,7 @@ def v1(**fields):
 
 
 V1 = {
-    "terabytes": ([(b"", v1(shape=proto_shape(2**40)))], "cannot be in a file of this size"),
+    "terabytes": ([(b"", v1(shape=proto_shape(2**40)))], "does not fit a file of this size"),
     "a negative length": ([(b"", v1(shape=proto_shape(-1)))], "cannot be decoded"),
     "an unknown dtype": ([(b"", v1(type=99))], "cannot be decoded"),
     "no list of variables": ([(b"a", b"")], "first entry is not the list of variables"),
@@ -184,7 +190,7 @@ V1 = {
 
 
 @pytest.mark.parametrize("kind", V1)
-def test_a_v1_file_that_cannot_be(tmp_path, kind):
+def test_an_invalid_v1_file_is_refused(tmp_path, kind):
     entries, message = V1[kind]
     (tmp_path / "x").write_bytes(table(block(entries)))
     refused(tmp_path / "x", message)

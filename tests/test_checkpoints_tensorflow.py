@@ -1,4 +1,4 @@
-"""Checkpoints that TensorFlow itself wrote, under every name that a user may give, and damaged in every way."""
+"""Checkpoints that TensorFlow wrote, opened by every path that refers to them, and damaged ones."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ VARIABLES = {
 
 
 def write(path, version, variables=VARIABLES):
-    """Let TensorFlow's own operations write a checkpoint; strings are allowed too."""
+    """Writes a checkpoint with TensorFlow's operations, which also store strings."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names, tensors = list(variables), [tf.constant(value) for value in variables.values()]
     if version == 1:
@@ -34,7 +34,7 @@ def write(path, version, variables=VARIABLES):
 
 
 def write_shards(prefix):
-    """A checkpoint of three shards, as a distributed trainer leaves it."""
+    """Writes a checkpoint of three shards, as distributed training does."""
     parts = []
     for i, names in enumerate([["global_step", "empty"], ["MobilenetV1/Logits/weights"], list(VARIABLES)[:3]]):
         parts.append(write(prefix.parent / f"part{i}", 2, {name: VARIABLES[name] for name in names}))
@@ -42,12 +42,12 @@ def write_shards(prefix):
     return prefix
 
 
-def assert_identical(found, expected):
-    assert list(found) == sorted(expected)
+def assert_identical(loaded, expected):
+    assert list(loaded) == sorted(expected)
     for name, array in expected.items():
-        assert isinstance(found[name], np.ndarray)
-        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
-        assert found[name].tobytes() == array.tobytes(), name
+        assert isinstance(loaded[name], np.ndarray)
+        assert (loaded[name].dtype, loaded[name].shape) == (array.dtype, array.shape), name
+        assert loaded[name].tobytes() == array.tobytes(), name
 
 
 def flip(path, position):
@@ -62,9 +62,9 @@ V1_NAMES = ["x.ckpt", "x.ckpt.meta", "."]
 
 @pytest.mark.parametrize(("version", "name"), [(2, name) for name in V2_NAMES] + [(1, name) for name in V1_NAMES])
 @pytest.mark.parametrize("folder", ["plain", "with [1]*? and \\ in it", "with ümlaut"])
-def test_every_name_of_a_checkpoint_reads_the_same(tmp_path, version, name, folder):
+def test_every_path_of_a_checkpoint_is_read_the_same(tmp_path, version, name, folder):
     prefix = write(tmp_path / folder / "x.ckpt", version)
-    (tmp_path / folder / "x.ckpt.meta").write_bytes(b"a graph, which nobody reads")
+    (tmp_path / folder / "x.ckpt.meta").write_bytes(b"a graph, which is not read")
     path = tmp_path / folder / name
     assert_identical(checkpoints.load_variables(path), VARIABLES)
     assert_identical(checkpoints.load_variables(str(path)), VARIABLES)
@@ -78,7 +78,7 @@ def test_every_name_of_a_checkpoint_reads_the_same(tmp_path, version, name, fold
 
 
 @pytest.mark.parametrize("name", ["model", "x-1000", "x.index.backup", "x.pb", "x.h5"])
-def test_a_v1_checkpoint_is_known_by_its_bytes(tmp_path, name):
+def test_a_v1_checkpoint_is_recognised_by_its_content(tmp_path, name):
     assert_identical(checkpoints.load_variables(write(tmp_path / name, 1)), VARIABLES)
 
 
@@ -103,7 +103,7 @@ def test_a_partitioned_variable_is_read_whole(tmp_path):
     assert_identical(checkpoints.load_variables(tmp_path / "x"), {"a/weights": whole})
 
 
-def test_both_formats_under_one_path(tmp_path):
+def test_both_formats_with_the_same_path(tmp_path):
     write(tmp_path / "x", 1, {"one": np.float32([1])})
     write(tmp_path / "x", 2, {"two": np.float32([2])})
     assert_identical(checkpoints.load_variables(tmp_path / "x"), {"one": np.float32([1])})
@@ -128,11 +128,11 @@ def test_state_file_names_one_of_several(tmp_path, version, elsewhere):
     (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{elsewhere}x-1"\n')
     assert checkpoints.load_variables(tmp_path) == {"global_step": 1}
     (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{elsewhere}x-3"\n')
-    with pytest.raises(checkpoints.CheckpointNotFound, match="x-3 is not there"):
+    with pytest.raises(checkpoints.CheckpointNotFound, match="x-3 is missing"):
         checkpoints.load_variables(tmp_path)
 
 
-def test_unreadable_state_file_is_as_good_as_none(tmp_path):
+def test_unreadable_state_file_is_ignored(tmp_path):
     write(tmp_path / "x", 2)
     (tmp_path / "checkpoint").write_text("not a protocol buffer")
     assert_identical(checkpoints.load_variables(tmp_path), VARIABLES)
@@ -153,8 +153,8 @@ def test_the_mapping(tmp_path, version):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_only_the_variable_asked_for_is_read(tmp_path, version):
-    """The bytes of one variable are damaged: all others read well, so that reading them cannot have touched it."""
+def test_only_the_accessed_variable_is_read(tmp_path, version):
+    """One variable is damaged. Reading the others succeeds, so it does not read the damaged one."""
     path = write(tmp_path / "x", version)
     file = path if version == 1 else tmp_path / "x.data-00000-of-00001"
     marker = VARIABLES["MobilenetV1/Logits/weights"].tobytes()[200_000:200_100]
@@ -167,7 +167,7 @@ def test_only_the_variable_asked_for_is_read(tmp_path, version):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_flipped_bit_in_any_byte_is_found(tmp_path, version):
+def test_a_flipped_bit_in_any_byte_is_detected(tmp_path, version):
     expected = {"a/b": np.float32([1, 2]), "a/c": np.float32([3])}
     path = write(tmp_path / "x", version, expected)
     for file in [*tmp_path.iterdir()]:
@@ -182,7 +182,7 @@ def test_a_flipped_bit_in_any_byte_is_found(tmp_path, version):
 
 
 @pytest.mark.parametrize("name", ["x.ckpt", "x.ckpt.index", "x.ckpt.data-00000-of-00001"])
-def test_truncated_anywhere(tmp_path, name):
+def test_truncation_is_detected(tmp_path, name):
     path = write(tmp_path / "x.ckpt", 1 if name == "x.ckpt" else 2)
     file = tmp_path / name
     whole = file.read_bytes()
@@ -193,7 +193,7 @@ def test_truncated_anywhere(tmp_path, name):
 
 
 @pytest.mark.parametrize("shard", [0, 1, 2])
-def test_missing_or_short_shard_is_found_when_opening(tmp_path, shard):
+def test_missing_or_short_shard_is_detected_when_opening(tmp_path, shard):
     prefix = write_shards(tmp_path / "x")
     file = tmp_path / f"x.data-0000{shard}-of-00003"
     file.write_bytes(file.read_bytes()[:-1])
@@ -226,7 +226,7 @@ def test_one_shard_of_a_v1_checkpoint_is_refused(tmp_path):
         checkpoints.load_variables(write(tmp_path / "x-00000-of-00002", 1))
 
 
-def test_only_strings_are_no_variables(tmp_path):
+def test_a_checkpoint_of_strings_has_no_variables(tmp_path):
     with pytest.raises(checkpoints.CheckpointError, match="holds no variables"):
         checkpoints.load_variables(write(tmp_path / "x", 2, {"text": b"text"}))
 
@@ -256,7 +256,7 @@ SUFFIXES = [
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("content", [b"", b"MobileNet is a network.\n" * 99, bytes(5000), b"\x80\x04\x95.pickle"])
-def test_files_of_something_else(tmp_path, suffix, content):
+def test_other_files_are_refused(tmp_path, suffix, content):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content)
     with pytest.raises(checkpoints.CheckpointError) as info:
@@ -292,7 +292,7 @@ def test_folder_without_a_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["x\0y", "x" * 300, "x/" * 3000])
-def test_impossible_paths(path):
+def test_invalid_paths(path):
     with pytest.raises(checkpoints.CheckpointError):
         checkpoints.load_variables(path)
 
@@ -318,7 +318,7 @@ def test_a_reader_that_fails_when_opening(tmp_path, monkeypatch):
 def test_quantized_values_are_refused(tmp_path):
     prefix = str(tmp_path / "x")
     tf.raw_ops.SaveV2(prefix=prefix, tensor_names=["a"], shape_and_slices=[""], tensors=[tf.constant([1, 2], tf.qint8)])
-    with pytest.raises(checkpoints.CheckpointError, match=r"a in .*x was announced as"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"a in .*x is declared as"):
         checkpoints.load_variables(prefix)
 
 

@@ -1,4 +1,4 @@
-"""What is written reads back bit for bit, by this package and by others, and is written whole or not at all."""
+"""Files are written whole or not at all, and this package and others read them back bit for bit."""
 
 import os
 import subprocess
@@ -34,18 +34,18 @@ def read_by_tensorflow(path):
 
 
 def read_by_h5py(path):
-    found = {}
+    loaded = {}
     with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return {name: np.asarray(value) for name, value in found.items()}
+        file.visititems(lambda name, item: loaded.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return {name: np.asarray(value) for name, value in loaded.items()}
 
 
-def assert_identical(found, expected):
-    assert set(found) == set(expected)
+def assert_identical(loaded, expected):
+    assert set(loaded) == set(expected)
     for name, array in expected.items():
         array = np.asarray(array)
-        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
-        assert found[name].tobytes() == array.tobytes(), name
+        assert (loaded[name].dtype, loaded[name].shape) == (array.dtype, array.shape), name
+        assert loaded[name].tobytes() == array.tobytes(), name
 
 
 @pytest.mark.parametrize(("writer", "dtype"), CASES)
@@ -53,7 +53,8 @@ def test_any_bits_of_any_shape_survive(tmp_path_factory, writer, dtype):
     folder = tmp_path_factory.mktemp("any")
     number = np.dtype(getattr(ml_dtypes, dtype, dtype))
 
-    @settings(max_examples=15, deadline=None)
+    # Each read of an HDF5 file starts a process.
+    @settings(max_examples=5 if writer == "hdf5" else 15, deadline=None)
     @given(st.data())
     def check(data):
         shapes = st.one_of(st.just(()), arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4))
@@ -83,14 +84,14 @@ def test_layouts_and_scalars(tmp_path, writer):
         "ünïcode/name with spaces": np.float64(1.5),
     }
     WRITERS[writer][1](variables, tmp_path / "x")
-    found = checkpoints.load_variables(tmp_path / "x")
+    loaded = checkpoints.load_variables(tmp_path / "x")
     for name, value in variables.items():
-        np.testing.assert_array_equal(found[name], value, strict=name not in ("big endian",))
-    assert found["big endian"].dtype == np.float32 and found["big endian"].dtype.isnative
+        np.testing.assert_array_equal(loaded[name], value, strict=name not in ("big endian",))
+    assert loaded["big endian"].dtype == np.float32 and loaded["big endian"].dtype.isnative
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_written_in_graph_mode_and_to_odd_folders(tmp_path, version):
+def test_writing_in_graph_mode_and_to_a_folder_with_special_characters(tmp_path, version):
     folder = tmp_path / "odd [1]*?"
     folder.mkdir()
     with tf.Graph().as_default(), tf.compat.v1.Session():
@@ -99,7 +100,7 @@ def test_written_in_graph_mode_and_to_odd_folders(tmp_path, version):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_lazy_file_can_be_written_on(tmp_path, writer):
+def test_an_open_file_can_be_written_to_another_format(tmp_path, writer):
     checkpoints.save_checkpoint({"a": np.float32([1]), "b/c": np.int64(2)}, tmp_path / "source")
     with checkpoints.open_variables(tmp_path / "source") as variables:
         WRITERS[writer][1](variables, tmp_path / "x")
@@ -107,7 +108,7 @@ def test_a_lazy_file_can_be_written_on(tmp_path, writer):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_existing_files_are_replaced_and_nothing_is_left_beside_them(tmp_path, writer):
+def test_existing_files_are_replaced_and_no_other_files_remain(tmp_path, writer):
     for value in (1.0, 2.0):
         WRITERS[writer][1]({"a": np.float32([value])}, tmp_path / "x")
     assert checkpoints.load_variables(tmp_path / "x") == {"a": [2]}
@@ -121,38 +122,38 @@ BAD = [
     ({"a\0b": np.float32(1)}, "the name 'a"),
     ({"\ud800": np.float32(1)}, "the name "),
     ({1: np.float32(1)}, "the name 1"),
-    ({"a": np.array(["text"])}, "cannot hold a, whose dtype is <U4"),
-    ({"a": np.array([None])}, "cannot hold a, whose dtype is object"),
-    ({"a": np.datetime64("2018-01-01")}, "cannot hold a, whose dtype is datetime64"),
+    ({"a": np.array(["text"])}, "cannot store a, whose dtype is <U4"),
+    ({"a": np.array([None])}, "cannot store a, whose dtype is object"),
+    ({"a": np.datetime64("2018-01-01")}, "cannot store a, whose dtype is datetime64"),
 ]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize(("variables", "message"), BAD, ids=[message for _, message in BAD])
-def test_what_no_format_holds(tmp_path, writer, variables, message):
+def test_variables_that_no_format_stores(tmp_path, writer, variables, message):
     with pytest.raises(checkpoints.CheckpointError, match=message):
         WRITERS[writer][1](variables, tmp_path / "x")
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(("writer", "dtype"), [(w, d) for w in WRITERS for d in V2 if d not in WRITERS[w][0]])
-def test_what_this_format_does_not_hold(tmp_path, writer, dtype):
-    with pytest.raises(checkpoints.CheckpointError, match=f"cannot hold a, whose dtype is {dtype}"):
+def test_dtypes_that_a_format_does_not_store(tmp_path, writer, dtype):
+    with pytest.raises(checkpoints.CheckpointError, match=f"cannot store a, whose dtype is {dtype}"):
         WRITERS[writer][1]({"a": np.zeros(2, getattr(ml_dtypes, dtype, dtype))}, tmp_path / "x")
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["/a", "a/", "a//b", "./a", "a/./b"])
 def test_names_that_hdf5_would_change(tmp_path, name):
-    with pytest.raises(checkpoints.CheckpointError, match="cannot hold a variable with the name"):
+    with pytest.raises(checkpoints.CheckpointError, match="cannot store a variable with the name"):
         checkpoints.save_hdf5({name: np.float32(1)}, tmp_path / "x")
     checkpoints.save_checkpoint({name: np.float32(1)}, tmp_path / "x")
     assert list(checkpoints.load_variables(tmp_path / "x")) == [name]
 
 
-def test_a_name_that_is_the_beginning_of_another(tmp_path):
+def test_a_name_that_is_a_group_of_another(tmp_path):
     variables = {"a": np.float32(1), "a/b/c": np.float32(2)}
-    with pytest.raises(checkpoints.CheckpointError, match="cannot hold both a and a/b/c"):
+    with pytest.raises(checkpoints.CheckpointError, match="cannot store both a and a/b/c"):
         checkpoints.save_hdf5(variables, tmp_path / "x")
     checkpoints.save_checkpoint(variables, tmp_path / "x")
     assert checkpoints.load_variables(tmp_path / "x") == variables
@@ -167,15 +168,15 @@ def test_unknown_version(tmp_path, version):
 @pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
 def test_one_path_never_names_checkpoints_of_both_formats(tmp_path, first, second):
     checkpoints.save_checkpoint({"a": np.float32(1)}, tmp_path / "x", first)
-    with pytest.raises(checkpoints.CheckpointError, match="of a checkpoint in the other format exists"):
+    with pytest.raises(checkpoints.CheckpointError, match="exists, a checkpoint in the other format"):
         checkpoints.save_checkpoint({"a": np.float32(2)}, tmp_path / "x", second)
     assert checkpoints.load_variables(tmp_path / "x") == {"a": 1}
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_folders_that_cannot_be_written(tmp_path, writer, monkeypatch):
-    with pytest.raises(checkpoints.CheckpointNotFound, match=r"folder .*nowhere does not exist"):
-        WRITERS[writer][1]({"a": np.float32(1)}, tmp_path / "nowhere" / "x")
+    with pytest.raises(checkpoints.CheckpointNotFound, match=r"folder .*missing does not exist"):
+        WRITERS[writer][1]({"a": np.float32(1)}, tmp_path / "missing" / "x")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(checkpoints.CheckpointError, match="not writable"):
         WRITERS[writer][1]({"a": np.float32(1)}, tmp_path / "x")
@@ -183,7 +184,7 @@ def test_folders_that_cannot_be_written(tmp_path, writer, monkeypatch):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_failure_while_writing_leaves_what_was_there(tmp_path, writer, monkeypatch):
+def test_a_failure_while_writing_leaves_the_old_files_unchanged(tmp_path, writer, monkeypatch):
     write = WRITERS[writer][1]
     write({"a": np.float32(1)}, tmp_path / "x")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
@@ -198,7 +199,7 @@ def test_a_failure_while_writing_leaves_what_was_there(tmp_path, writer, monkeyp
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_tensorflow_that_cannot_write_is_one_sentence(tmp_path, monkeypatch):
+def test_an_error_of_tensorflow_becomes_one_sentence(tmp_path, monkeypatch):
     def no_space(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
@@ -233,7 +234,7 @@ def test_replacing_after_an_exception(tmp_path, error, kind):
     assert os.listdir(tmp_path) == ["x.keras"] and (tmp_path / "x.keras").read_text() == "before"
 
 
-def test_replacing_gives_a_folder(tmp_path):
+def test_replacing_creates_a_folder(tmp_path):
     with checkpoints.replacing(tmp_path / "module") as temporary:
         temporary.mkdir()
         (temporary / "member").write_text("whole")
@@ -242,10 +243,10 @@ def test_replacing_gives_a_folder(tmp_path):
         pytest.raises(checkpoints.CheckpointError, match="existing folder"),
         checkpoints.replacing(tmp_path / "module"),
     ):
-        pytest.fail("there is nothing to write to")
+        pytest.fail("the block must not run")
 
 
-def test_replacing_with_nothing(tmp_path):
+def test_replacing_without_an_output(tmp_path):
     with pytest.raises(checkpoints.CheckpointError, match="left no file"), checkpoints.replacing(tmp_path / "x"):
         pass
 
@@ -260,6 +261,6 @@ def test_sha256(tmp_path):
         checkpoints.sha256(tmp_path)
 
 
-def test_the_package_is_light():
+def test_importing_the_package_imports_no_library():
     code = "import sys, checkpoints; print({'tensorflow', 'keras', 'h5py', 'numpy'} & set(sys.modules) or 'light')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "light\n"

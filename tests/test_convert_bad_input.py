@@ -227,8 +227,8 @@ def _not_finite(folder, variables):
     [
         (_truncated, "cut short", []),
         (_truncated_v1, "m.ckpt", []),
-        (_index_alone, "is missing beside", []),
-        (_archive_with(tarfile.TarInfo("../m.ckpt.index")), "would leave the folder", []),
+        (_index_alone, "is missing next to", []),
+        (_archive_with(tarfile.TarInfo("../m.ckpt.index")), "would be written outside the folder", []),
         (_archive_with(_link()), "neither a plain file nor a folder", []),
         (_not_finite, f"NaN or infinity in 1 variable(s): {WEIGHTS}", ["--strict"]),
     ],

@@ -1,4 +1,4 @@
-"""The cache of downloads: where it lies, who writes it, and that what is in it stays what it was."""
+"""The cache of downloads: its folder, its lock, and the checksums that it records."""
 
 import gzip
 import hashlib
@@ -17,23 +17,23 @@ import pytest
 
 import checkpoints
 import mobilenets
-from checkpoints import published
+from checkpoints import archives
 from tests.file_server import PATIENCE, pauses
 
 BODY = gzip.compress(random.Random(1).randbytes(300_000), mtime=0)
 OTHER = gzip.compress(random.Random(2).randbytes(300_000), mtime=0)
-# What `python -c` runs in a process of its own: what it has of the file as it comes, then the path of the file.
+# A program for another process, which prints the progress and the path of the file.
 FETCH = """
 import logging, sys, checkpoints
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(name)s: %(message)s")
-say = lambda done, total: print("done", done, flush=True)
-print("path", checkpoints.fetch(sys.argv[1], cache=sys.argv[2], progress=say), flush=True)
+report = lambda done, total: print("done", done, flush=True)
+print("path", checkpoints.fetch(sys.argv[1], cache=sys.argv[2], progress=report), flush=True)
 """
 
 
 @pytest.fixture
 def process(server, tmp_path):
-    """Starts processes that fetch the file, and ends them."""
+    """Starts processes that fetch the file, and kills them after the test."""
     started = []
 
     def start():
@@ -52,7 +52,7 @@ def process(server, tmp_path):
 
 
 def line_with(process, words):
-    """Read what a process says up to the line that holds these words."""
+    """Reads the output of a process up to the line with these words."""
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -61,20 +61,20 @@ def line_with(process, words):
     raise AssertionError(f"the process ended without {words!r}: {lines[-5:]}")
 
 
-def test_every_published_archive():
+def test_archives_of_every_published_model():
     assert {
         name: mobilenets.get_model_info(name).checkpoint_url for name in mobilenets.list_models()
-    } == published.ARCHIVES
+    } == archives.ARCHIVES
 
 
 def test_a_name_is_fetched_from_its_url(tmp_path, server, monkeypatch):
-    monkeypatch.setitem(published.ARCHIVES, "mobilenet_v2_035_96", server.url("x/mobilenet_v2_0.35_96.tgz"))
+    monkeypatch.setitem(archives.ARCHIVES, "mobilenet_v2_035_96", server.url("x/mobilenet_v2_0.35_96.tgz"))
     path = checkpoints.fetch("mobilenet_v2_035_96", cache=tmp_path)
     assert path.name == "mobilenet_v2_0.35_96.tgz" and path.read_bytes() == BODY
 
 
 @pytest.mark.parametrize(
-    ("said", "hint"),
+    ("name", "hint"),
     [
         ("mobilenet_v2_035_95", "mobilenet_v2_035_96"),
         ("", "_v"),
@@ -83,21 +83,21 @@ def test_a_name_is_fetched_from_its_url(tmp_path, server, monkeypatch):
         ("http://", "URL"),
     ],
 )
-def test_what_is_neither_a_model_nor_a_url(tmp_path, said, hint):
+def test_neither_a_model_nor_a_url(tmp_path, name, hint):
     with pytest.raises(checkpoints.DownloadError, match=hint) as caught:
-        checkpoints.fetch(said, cache=tmp_path)
-    assert repr(said) in str(caught.value)
+        checkpoints.fetch(name, cache=tmp_path)
+    assert repr(name) in str(caught.value)
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://127.0.0.1:99999/", "https:///x"])
-def test_what_is_hardly_a_url(tmp_path, url):
+def test_invalid_urls(tmp_path, url):
     with pytest.raises(checkpoints.DownloadError, match="cannot be fetched") as caught:
         checkpoints.fetch(url, cache=tmp_path)
     assert url in str(caught.value)
 
 
-def test_the_cache_is_the_platforms_the_environments_or_the_callers(tmp_path, server, monkeypatch):
+def test_the_folder_of_the_cache(tmp_path, server, monkeypatch):
     monkeypatch.delenv("MOBILENETS_CACHE", raising=False)
     assert checkpoints.cache_folder() == platformdirs.user_cache_path("mobilenets", appauthor=False)
     monkeypatch.setenv("MOBILENETS_CACHE", "")
@@ -125,7 +125,7 @@ def test_names_stay_in_the_cache(tmp_path, server, path, name):
     assert {file.parent for file in tmp_path.rglob("*") if file.is_file()} == {fetched.parent}
 
 
-def test_equal_names_from_different_places(tmp_path, server):
+def test_files_with_the_same_name_from_different_urls(tmp_path, server):
     first = checkpoints.fetch(server.url("2018_02_22/net.tgz"), cache=tmp_path)
     server.body = OTHER
     second = checkpoints.fetch(server.url("2018_08_02/net.tgz"), cache=tmp_path)
@@ -143,7 +143,7 @@ def test_a_changed_file_is_refused_until_it_is_deleted(tmp_path, server):
     assert checkpoints.fetch(server.url(), cache=tmp_path).read_bytes() == BODY
 
 
-def test_another_file_under_the_url_is_refused_until_its_record_is_deleted(tmp_path, server):
+def test_a_changed_remote_file_is_refused_until_its_record_is_deleted(tmp_path, server):
     path = checkpoints.fetch(server.url(), cache=tmp_path)
     path.unlink()
     server.body, server.tag = OTHER, '"second"'
@@ -169,8 +169,8 @@ def test_a_damaged_record(tmp_path, server, text):
     assert checkpoints.fetch(server.url(), cache=tmp_path) == path
 
 
-def test_a_file_without_a_record_is_seen_for_the_first_time(tmp_path, server):
-    """As when somebody put it there by hand, or the process was killed in between."""
+def test_a_file_without_a_record_gets_one(tmp_path, server):
+    """As after copying the file into the cache, or after a killed process."""
     path = checkpoints.fetch(server.url(), cache=tmp_path)
     record = path.with_name("net.tgz.json")
     record.unlink()
@@ -194,8 +194,8 @@ def digest(body):
     return hashlib.sha256(body).hexdigest()
 
 
-def test_a_whole_cache_need_not_be_writable(tmp_path, server):
-    """Root may write everywhere, so that a lock would be made again: the folder's time tells."""
+def test_a_complete_cache_may_be_read_only(tmp_path, server):
+    """Root may write everywhere, so the test compares modification times: nothing may be written."""
     path = checkpoints.fetch(server.url(), cache=tmp_path)
     path.with_name("net.tgz.lock").unlink(missing_ok=True)
     for file in [*path.parent.iterdir(), path.parent, tmp_path]:
@@ -209,9 +209,9 @@ def test_a_whole_cache_need_not_be_writable(tmp_path, server):
         os.chmod(path.parent, 0o700)
 
 
-def test_a_cache_that_cannot_be_made(tmp_path, server):
+def test_a_cache_that_cannot_be_created(tmp_path, server):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(checkpoints.DownloadError, match=r"cannot be kept in .*: (Not a directory|File exists)\."):
+    with pytest.raises(checkpoints.DownloadError, match=r"cannot be stored in .*: (Not a directory|File exists)\."):
         checkpoints.fetch(server.url(), cache=tmp_path / "file")
     assert not server.requests
 
@@ -221,7 +221,7 @@ def test_two_processes_share_one_download(server, process, tmp_path):
     first = process()
     assert server.paused.wait(PATIENCE)
     second = process()
-    line_with(second, "not acquired")  # filelock says so before it waits
+    line_with(second, "not acquired")  # a message of filelock before it waits
     assert not [file for file in tmp_path.rglob("net.tgz") if file.is_file()]
     server.resume.set()
     assert line_with(first, "path") == line_with(second, "path")
@@ -230,7 +230,7 @@ def test_two_processes_share_one_download(server, process, tmp_path):
     assert path.read_bytes() == BODY
 
 
-def test_a_second_process_takes_over_from_a_killed_one(server, process, tmp_path):
+def test_a_waiting_process_continues_after_the_first_is_killed(server, process, tmp_path):
     server.answers = [pauses(200_000)]
     first = process()
     line_with(first, "done 65536")
@@ -243,7 +243,7 @@ def test_a_second_process_takes_over_from_a_killed_one(server, process, tmp_path
     assert len(server.requests) == 2
 
 
-def test_a_run_after_a_killed_one_goes_on(server, process, tmp_path):
+def test_the_download_of_a_killed_process_is_resumed(server, process, tmp_path):
     server.answers = [pauses(200_000)]
     killed = process()
     line_with(killed, f"done {3 * 65536}")
@@ -259,7 +259,7 @@ def test_a_run_after_a_killed_one_goes_on(server, process, tmp_path):
 
 
 def hostile(kind):
-    """An archive that would write outside its folder, through its names or through links."""
+    """Returns an archive whose names or links refer to files outside of its folder."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
         header = tarfile.TarInfo(
@@ -275,7 +275,7 @@ def hostile(kind):
 
 
 @pytest.mark.parametrize("kind", ["up", "absolute", "link", "device"])
-def test_a_hostile_archive_is_kept_packed_and_refused(tmp_path, server, kind):
+def test_a_hostile_archive_is_never_unpacked(tmp_path, server, kind):
     server.body = hostile(kind)
     path = checkpoints.fetch(server.url(), cache=tmp_path)
     with pytest.raises(checkpoints.CheckpointError, match="is refused"):
@@ -283,12 +283,12 @@ def test_a_hostile_archive_is_kept_packed_and_refused(tmp_path, server, kind):
     assert not [file for file in tmp_path.rglob("*") if "escaped" in file.name]
 
 
-def test_a_torn_archive_is_not_recorded(tmp_path, server):
+def test_an_incomplete_archive_is_not_recorded(tmp_path, server):
     server.body = BODY[:-1]
-    with pytest.raises(checkpoints.DownloadError, match="did not give a whole gzip file"):
+    with pytest.raises(checkpoints.DownloadError, match="is not a complete gzip file"):
         checkpoints.fetch(server.url(), cache=tmp_path)
     server.body = BODY[:5000] + bytes([BODY[5000] ^ 1]) + BODY[5001:]
-    with pytest.raises(checkpoints.DownloadError, match="did not give a whole gzip file"):
+    with pytest.raises(checkpoints.DownloadError, match="is not a complete gzip file"):
         checkpoints.fetch(server.url(), cache=tmp_path)
     server.body = BODY
     assert checkpoints.fetch(server.url(), cache=tmp_path).read_bytes() == BODY

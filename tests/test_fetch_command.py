@@ -1,4 +1,4 @@
-"""``mobilenets fetch``, and models by name where a file is expected."""
+"""``mobilenets fetch``, and names of models in place of files."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ import converters
 import mobilenets
 from converters.commands.fetch import fetch_command
 from converters.fetching import source_of
-from tests.file_server import says
+from tests.file_server import responds
 
 BODY = gzip.compress(random.Random(1).randbytes(1000), mtime=0)
 
@@ -35,9 +35,9 @@ def test_paths_are_printed(published, tmp_path):
     assert asked_for(published) == names
 
 
-@pytest.mark.parametrize("said", ["mobilenet_v2_0.35_96", "google/imagenet/mobilenet_v2_035_96/feature_vector/5"])
-def test_other_names_of_a_model(published, said):
-    assert invoke(said, "mobilenet_v2_035_96").exit_code == 0
+@pytest.mark.parametrize("name", ["mobilenet_v2_0.35_96", "google/imagenet/mobilenet_v2_035_96/feature_vector/5"])
+def test_other_names_of_a_model(published, name):
+    assert invoke(name, "mobilenet_v2_035_96").exit_code == 0
     assert asked_for(published) == ["mobilenet_v2_0.35_96.tgz"]
 
 
@@ -67,20 +67,20 @@ def test_a_url(server, tmp_path):
     assert result.output.strip().endswith("labels.txt")
 
 
-def test_nothing_is_named():
+def test_no_name():
     result = invoke()
     assert result.exit_code == 2 and "Name a model, or give --family or --all." in result.output
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3", "https://tfhub.dev/google/imagenet/mobilenet_v3"])
-def test_an_unknown_name_is_told_before_anything_is_fetched(published, name):
+def test_an_unknown_name_is_an_error_before_any_download(published, name):
     result = invoke("mobilenet_v2_035_96", name)
     assert isinstance(result.exception, ValueError) and name in str(result.exception)
     assert not published.requests
 
 
-def test_a_failure_does_not_keep_the_others_away(published, tmp_path):
-    published.answers = [says(200, BODY), says(404), says(200, BODY)]
+def test_the_others_are_fetched_after_a_failure(published, tmp_path):
+    published.answers = [responds(200, BODY), responds(404), responds(200, BODY)]
     result = invoke("inception_v2", "mobilenet_v2_035_96", "mobilenet_v1_025_128")
     archives = ["inception_v2_2016_08_28.tar.gz", "mobilenet_v2_0.35_96.tgz", "mobilenet_v1_0.25_128.tgz"]
     assert result.exit_code == 2 and asked_for(published) == archives
@@ -90,37 +90,37 @@ def test_a_failure_does_not_keep_the_others_away(published, tmp_path):
     assert summary == "1 of 3 could not be fetched: mobilenet_v2_035_96."
 
 
-def test_a_bar_where_somebody_watches(published, monkeypatch):
+def test_a_progress_bar_on_a_terminal(published, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     result = invoke("inception_v2")
     assert result.exit_code == 0 and "kB" in result.output
     assert "kB" not in CliRunner(env={"FORCE_COLOR": None}).invoke(fetch_command, ["inception_v2"]).output
 
 
-@pytest.mark.parametrize("said", ["mobilenet_v2_035_96", "https://tfhub.dev/google/imagenet/mobilenet_v2_035_96"])
-def test_a_published_name_is_a_source(published, said):
+@pytest.mark.parametrize("name", ["mobilenet_v2_035_96", "https://tfhub.dev/google/imagenet/mobilenet_v2_035_96"])
+def test_a_published_name_is_a_source(published, name):
     seen = []
-    source = source_of(said, lambda done, total: seen.append(done))
+    source = source_of(name, lambda done, total: seen.append(done))
     assert source.name == "mobilenet_v2_0.35_96.tgz" and source.read_bytes() == BODY
     assert seen[-1] == len(BODY)
 
 
 @pytest.mark.parametrize("there", ["inception_v2", "inception_v2.index"])
-def test_what_exists_goes_before_a_published_name(published, tmp_path, monkeypatch, there):
+def test_an_existing_path_wins_over_a_published_name(published, tmp_path, monkeypatch, there):
     monkeypatch.chdir(tmp_path)
     (tmp_path / there).write_bytes(b"")
     assert source_of("inception_v2") == "inception_v2"
     assert not published.requests
 
 
-@pytest.mark.parametrize("said", ["mobilenet_v2_035_95", "mobilenetv2_035_96", "https://tfhub.dev/google/x/1"])
-def test_a_name_that_is_all_but_published(published, said):
-    with pytest.raises(converters.ConversionError, match=f"{said} does not exist. No .* the closest are mobilenet_v"):
-        source_of(said)
+@pytest.mark.parametrize("name", ["mobilenet_v2_035_95", "mobilenetv2_035_96", "https://tfhub.dev/google/x/1"])
+def test_a_name_similar_to_a_published_one(published, name):
+    with pytest.raises(converters.ConversionError, match=f"{name} does not exist. No .* the closest are mobilenet_v"):
+        source_of(name)
     assert not published.requests
 
 
-@pytest.mark.parametrize("said", ["net.ckpt", "mobilenet_v2_0.35_96.ckpt", "a/mobilenet_v2_035_95", "", "a/b"])
-def test_anything_else_is_left_as_it_is(published, said):
-    assert source_of(said) is said
+@pytest.mark.parametrize("name", ["net.ckpt", "mobilenet_v2_0.35_96.ckpt", "a/mobilenet_v2_035_95", "", "a/b"])
+def test_other_paths_are_returned_unchanged(published, name):
+    assert source_of(name) is name
     assert not published.requests

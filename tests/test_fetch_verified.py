@@ -1,4 +1,4 @@
-"""A published model by its name: fetched, converted and verified in one go, before anything has its final name."""
+"""A published model is fetched by its name, converted and verified before the file gets its final name."""
 
 import functools
 import io
@@ -31,7 +31,7 @@ REAL = "mobilenet_v2_100_224"
 
 
 def archive() -> bytes:
-    """A checkpoint with averages, as it is published."""
+    """Returns an archive of a checkpoint with averages."""
     stream = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as packed:
         averages = {f"{name}/ExponentialMovingAverage": array for name, array in AVERAGED.items()}
@@ -45,7 +45,7 @@ BODY = archive()
 
 @pytest.fixture
 def listed(monkeypatch, tmp_path):
-    """Sets the table of published checksums: those of some variables, under the name of a model."""
+    """Replaces the table of published checksums by those of some variables, for one model."""
 
     def list_checksums(variables, name=NAME):
         lines = [f"{name},{key},,{facts['masked_crc32c']}" for key, facts in fingerprints(variables).items()]
@@ -80,7 +80,7 @@ def test_a_name_is_fetched_converted_and_verified(published, output):
     assert all((found[name] == TAKEN[name]).all() for name in TAKEN)
 
 
-def test_published_checksums_are_held_against(published, listed, output):
+def test_published_checksums_are_compared(published, listed, output):
     listed(FEATURES)
     facts = json.loads(invoke("convert", NAME, "-o", output, "--json").stdout)
     verification = facts["verification"]["weights"]
@@ -95,7 +95,7 @@ def test_published_checksums_are_held_against(published, listed, output):
     "wrong", ["MobilenetV1/Conv2d_5_pointwise/weights", "MobilenetV1/Conv2d_0/BatchNorm/moving_mean"]
 )
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_value_that_was_not_published_is_found(wrong, as_json, published, listed, output):
+def test_a_value_that_was_not_published_is_detected(wrong, as_json, published, listed, output):
     listed(changed(FEATURES, wrong))
     result = invoke("convert", NAME, "-o", output, *["--json"] * as_json)
     assert result.exit_code == 1
@@ -112,7 +112,7 @@ def test_a_value_that_was_not_published_is_found(wrong, as_json, published, list
 
 
 def test_a_wrong_file_never_gets_the_final_name(published, output, monkeypatch):
-    """What was converted is right; what reaches the disk is not."""
+    """The conversion is right, but a wrong file is written."""
     save = keras.Model.save
 
     def save_wrongly(model, path):
@@ -130,7 +130,7 @@ def test_a_wrong_file_never_gets_the_final_name(published, output, monkeypatch):
     assert output.read_bytes() == b"mine" and len(list(output.parent.iterdir())) == 1
 
 
-def test_plain_values_are_held_against_the_moving_statistics_alone(published, listed, output):
+def test_of_plain_values_only_the_moving_statistics_are_compared(published, listed, output):
     listed(FEATURES)
     notes = json.loads(invoke("convert", NAME, "-o", output, "--ema", "never", "--json").stdout)["verification"][
         "weights"
@@ -157,7 +157,7 @@ def test_a_file_is_verified_unless_the_user_says_no(published, output):
     assert "of the saved file" not in invoke("convert", path, "-o", output, "--no-verify", "--force").stdout
 
 
-def test_the_output_is_looked_at_before_anything_is_fetched(published, tmp_path):
+def test_the_output_path_is_checked_before_any_download(published, tmp_path):
     result = invoke("convert", NAME, "-o", tmp_path / "none" / "model.keras")
     assert result.exit_code == 2 and "none" in result.stderr
     assert not published.requests

@@ -98,7 +98,7 @@ HOSTILE = {
     "a long name of terabytes": (
         "x.tar",
         lambda path: tar_header(path, size=2**43, type=tarfile.GNUTYPE_LONGNAME),
-        "name of a member takes",
+        "name of a member has",
     ),
     "a chunked dataset without chunks": ("x.h5", lambda path: huge_dataset(path, chunks=(64, 64)), "claims"),
     "a chunk of terabytes": (
@@ -107,14 +107,14 @@ HOSTILE = {
         "claims",
     ),
     "a dataset that is not written": ("x.h5", huge_dataset, "claims"),
-    "a V2 tensor of terabytes": ("x.index", lambda path: huge_v2(path, proto_shape(2**20, 2**20)), "cannot be"),
-    "a V2 shape that overflows": ("x.index", lambda path: huge_v2(path, proto_shape(2**62, 2**62)), "cannot be"),
+    "a V2 tensor of terabytes": ("x.index", lambda path: huge_v2(path, proto_shape(2**20, 2**20)), "does not fit"),
+    "a V2 shape that overflows": ("x.index", lambda path: huge_v2(path, proto_shape(2**62, 2**62)), "does not fit"),
     "a V1 tensor of terabytes": (
         "x",
         lambda path: path.write_bytes(table(block([(b"", v1(shape=proto_shape(2**40)))]))),
-        "cannot be in a file",
+        "does not fit a file",
     ),
-    "a V1 block of terabytes": ("x", lambda path: path.write_bytes(HUGE_BLOCK), "hang together"),
+    "a V1 block of terabytes": ("x", lambda path: path.write_bytes(HUGE_BLOCK), "is inconsistent"),
     "a constant of terabytes": ("x.pb", huge_constant, "does not hold"),
     "a SavedModel": ("x.pb", saved_model, "holds no variables|not a frozen graph"),
     "a pickle": ("x.pb", lambda path: path.write_bytes(b"\x80\x04\x95" + bytes(90)), "not a frozen graph"),

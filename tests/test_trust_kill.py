@@ -12,7 +12,7 @@ from tests.file_server import serving
 from tests.killing import FILE_WORK, kill_at_random_points
 
 BODY = gzip.compress(random.Random(1).randbytes(3_000_000), mtime=0)
-LOADED = ("requests", "checkpoints.fetching", "mobilenets.published")
+LOADED = ("requests", "checkpoints.cache", "mobilenets.published")
 
 
 @pytest.mark.long

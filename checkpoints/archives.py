@@ -1,0 +1,22 @@
+"""URLs of the published models' archives.
+
+`mobilenets.get_model_info` has the same URLs. They are repeated for `fetch`, because this package must not import
+`mobilenets`; a test compares both.
+"""
+
+from itertools import product
+
+_SIZES = (224, 192, 160, 128)
+_V1 = "http://download.tensorflow.org/models/mobilenet_v1_2018_08_02/mobilenet_v1_{}_{}.tgz"
+_V2 = "https://storage.googleapis.com/mobilenet_v2/checkpoints/mobilenet_v2_{}_{}.tgz"
+_MODELS = [
+    *(("mobilenet_v1", _V1, multiplier, size) for multiplier, size in product((1.0, 0.75, 0.5, 0.25), _SIZES)),
+    *(("mobilenet_v2", _V2, multiplier, size) for multiplier, size in product((1.0, 0.75, 0.5, 0.35), (*_SIZES, 96))),
+    *(("mobilenet_v2", _V2, multiplier, 224) for multiplier in (1.4, 1.3)),
+]
+
+ARCHIVES = {
+    f"{family}_{round(100 * multiplier):03d}_{size}": url.format(multiplier, size)
+    for family, url, multiplier, size in _MODELS
+} | {"inception_v2": "http://download.tensorflow.org/models/inception_v2_2016_08_28.tar.gz"}
+"""``{name of a published model: URL of its archive}``."""

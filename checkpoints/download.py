@@ -1,0 +1,237 @@
+"""Downloads a URL into a file, across failures of the connection.
+
+`requests` implements HTTP: certificates, proxies, redirects, timeouts. This module resumes an interrupted download
+(RFC 9110, section 14) and retries.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import requests
+import urllib3
+
+from checkpoints.archive import MAX_BYTES
+from checkpoints.errors import DownloadError, reason
+from checkpoints.files import replacing
+
+PIECE = 1 << 16
+MAX_REDIRECTS = 10
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
+"""HTTP statuses of temporary failures."""
+
+Progress = Callable[[int, int | None], object]
+
+
+class _TemporaryFailure(Exception):
+    """A failure worth a retry, after at least `wait` seconds."""
+
+    def __init__(self, message: str, wait: float = 0.0):
+        super().__init__(message)
+        self.wait = wait
+
+
+class _Version(NamedTuple):
+    """The version of a remote file: its strong validator, or None, and its length, None if unknown."""
+
+    validator: str | None
+    total: int | None
+
+
+def download(
+    url: str, part: Path, *, timeout: float = 30.0, tries: int = 5, progress: Progress = lambda done, total: None
+) -> None:
+    """Downloads a URL into a file, and resumes where an earlier call was interrupted.
+
+    The file ``<part>.json`` next to `part` records the version of the remote file. The rest is requested on condition
+    that the version is still the same; if it is not, or if the server does not support ranges, the download starts
+    again.
+
+    Args:
+        url: http or https.
+        part: the file. It is complete when the function returns, and has the bytes received so far when it raises.
+        timeout: seconds to wait for a connection and for each piece of the body.
+        tries: number of successive failures (no connection, a timeout, an incomplete body, status 408, 425, 429 or
+            500 to 504) without another 64 KiB of the file after which to give up. The waits between them double from
+            half a second to 30 seconds. A longer wait that the server asks for (``Retry-After``) is respected, up to
+            30 seconds.
+        progress: called with the number of bytes received and the length of the file, None if unknown.
+
+    Raises:
+        DownloadError: all tries failed, the response is a permanent error (such as 404), or the disk has too little
+            space.
+        OSError: the file cannot be written.
+    """
+    most, failures = _size(part), 0
+    while True:
+        try:
+            return _attempt(url, part, timeout, progress)
+        except _TemporaryFailure as failure:
+            size = _size(part)
+            failures = 1 if size >= most + PIECE else failures + 1
+            most = max(most, size)
+            if failures >= tries:
+                raise DownloadError(f"{url} could not be fetched (tries: {tries}): {failure}.") from failure
+            time.sleep(min(max(failure.wait, FIRST_WAIT * 2 ** (failures - 1)), LONGEST_WAIT))
+
+
+def discard(part: Path) -> None:
+    """Removes an unfinished download."""
+    part.unlink(missing_ok=True)  # first: a part without its version is never resumed
+    _version_file(part).unlink(missing_ok=True)
+
+
+def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
+    version = _version_of(part)
+    if version is None:
+        discard(part)
+        version = _Version(None, None)
+    done = _size(part)
+    if done and done == version.total:
+        return
+    # The archive as it is on the server, without another compression for the transfer.
+    headers = {"Accept-Encoding": "identity"}
+    if done and version.validator:
+        headers |= {"Range": f"bytes={done}-", "If-Range": version.validator}
+    with _failures_classified(url, timeout), _get(url, headers, timeout) as response:
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT and done:
+            _check_range(response, done, version, part)
+        elif response.status_code == HTTPStatus.OK:
+            done, version = 0, _start(response, part)
+        else:
+            _refuse(response, url, part)
+        _check_space(url, part, done, version.total)
+        _write(response, url, part, done, version.total, progress)
+
+
+@contextlib.contextmanager
+def _get(url: str, headers: dict[str, str], timeout: float) -> Iterator[requests.Response]:
+    # A new session for each try never reuses a connection that the server has closed.
+    with requests.Session() as session:
+        session.max_redirects = MAX_REDIRECTS
+        with session.get(url, headers=headers, timeout=timeout, stream=True) as response:
+            yield response
+
+
+@contextlib.contextmanager
+def _failures_classified(url: str, timeout: float) -> Iterator[None]:
+    """Turns errors of `requests` into temporary or permanent failures."""
+    try:
+        yield
+    except DownloadError:
+        raise
+    except requests.exceptions.SSLError as error:
+        raise DownloadError(f"{url} cannot be fetched: the TLS connection failed ({_cause(error)}).") from error
+    except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+        raise _TemporaryFailure(f"the server sent nothing for {timeout:g} seconds") from error
+    except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
+        raise _TemporaryFailure(f"the connection failed ({_cause(error)})") from error
+    except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to an invalid URL
+        raise DownloadError(f"{url} cannot be fetched: {reason(error)}.") from error
+
+
+def _cause(error: BaseException) -> str:
+    """Returns the message of the operating system's error, which requests and urllib3 wrap several times."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return getattr(error, "strerror", None) or reason(error)
+
+
+def _check_range(response: requests.Response, start: int, version: _Version, part: Path) -> None:
+    """Checks that a partial response continues the bytes received so far."""
+    content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    fits = (
+        content_range is not None
+        and int(content_range[1]) == start
+        and content_range[2] in ("*", str(version.total))
+        and _validator(response) in (None, version.validator)
+    )
+    if not fits:
+        discard(part)
+        raise _TemporaryFailure("the server sent another range than the requested one")
+
+
+def _start(response: requests.Response, part: Path) -> _Version:
+    discard(part)
+    # urllib3 derives the length from the headers, with chunks and encodings taken into account.
+    version = _Version(_validator(response), response.raw.length_remaining)
+    if version.validator is not None:
+        with replacing(_version_file(part)) as file:
+            file.write_text(json.dumps(version._asdict()))
+    return version
+
+
+def _refuse(response: requests.Response, url: str, part: Path) -> NoReturn:
+    status = f"{response.status_code} {response.reason}".strip()
+    if response.status_code in RETRYABLE:
+        wait = urllib3.Retry().get_retry_after(response.raw) or 0.0
+        raise _TemporaryFailure(f"the server answered {status}", wait)
+    if response.status_code in (HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, HTTPStatus.PARTIAL_CONTENT):
+        discard(part)
+        raise _TemporaryFailure(f"the server answered {status}")
+    raise DownloadError(f"{url} cannot be fetched: the server answered {status}.")
+
+
+def _check_space(url: str, part: Path, done: int, total: int | None) -> None:
+    if total is None:
+        return
+    if total > MAX_BYTES:
+        raise DownloadError(f"{url} is refused, because it has {total:,} bytes, more than {MAX_BYTES:,}.")
+    free = shutil.disk_usage(part.parent).free
+    if total - done > free:
+        raise DownloadError(f"{url} needs {total - done:,} more bytes, but {part.parent} has {free:,} bytes free.")
+
+
+def _write(response: requests.Response, url: str, part: Path, done: int, total: int | None, progress: Progress) -> None:
+    with open(part, "ab") as sink:
+        progress(done, total)
+        # Not `iter_content`, which would decompress a .tgz that a server declares as "gzip-encoded".
+        pieces = response.raw.stream(PIECE, decode_content=False)
+        while piece := _next(pieces, done, total):
+            sink.write(piece)
+            done += len(piece)
+            if done > MAX_BYTES:
+                raise DownloadError(f"{url} is refused, because it has more than {MAX_BYTES:,} bytes.")
+            progress(done, total)
+    if total is not None and done != total:  # urllib3 before 2 raises no error for a short body
+        raise _interrupted(done, total)
+
+
+def _next(pieces: Iterator[bytes], done: int, total: int | None) -> bytes:
+    """Returns the next piece of a body, empty at the end."""
+    try:
+        return next(pieces, b"")
+    except urllib3.exceptions.ProtocolError as error:
+        raise _interrupted(done, total) from error
+
+
+def _interrupted(done: int, total: int | None) -> _TemporaryFailure:
+    return _TemporaryFailure(f"the body ended after {done:,}{'' if total is None else f' of {total:,}'} bytes")
+
+
+def _validator(response: requests.Response) -> str | None:
+    """Returns a value for ``If-Range``: a strong entity tag, or else the time of the last change."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _version_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def _version_of(part: Path) -> _Version | None:
+    try:
+        return _Version(**json.loads(_version_file(part).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
