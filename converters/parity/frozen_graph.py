@@ -1,51 +1,36 @@
-"""A frozen slim graph (``.pb``) as a reference: it is run as it stands, and its ops are known by endpoint name."""
+"""A frozen slim graph (``.pb``) as a reference: what its endpoints need is checked, and run as it stands."""
 
+import math
 import pathlib
-import re
-from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from converters.errors import ConversionError
+from converters.parity import graph_structure
+from converters.parity.constants import shown
+from converters.parity.graph_endpoints import endpoint_ops
+from converters.parity.graph_float64 import as_float64
+from converters.parity.graph_input import find_input, input_range, placeholder
+from converters.parity.graph_nodes import bare, by_name, check_types, needed, read_graph
+from converters.parity.operations import check_operations
 from converters.parity.sessions import as_it_stands
 from mobilenets.names import SCOPES
 
-# (pattern of an op's name, its endpoint). A prefix may stand before the network's scope; V1 and Inception V2 open
-# their scope twice, MobileNet V2 once.
-_SCOPE = rf"^(?:.*/)?(?P<scope>{'|'.join(SCOPES.values())})/"
-_OPS = [
-    (re.compile(_SCOPE + pattern), endpoint)
-    for pattern, endpoint in [
-        (r"(?P=scope)/(?P<name>[^/]+)/(?:Relu6?|MaxPool|concat(?:_v2)?)$", "{name}"),
-        (r"Conv/Relu6$", "layer_1"),
-        (r"Conv_1/Relu6$", "layer_19"),
-        (r"expanded_conv(?:_(?P<block>\d+))?/(?P<name>(?:expansion_|depthwise_)?output)$", "layer_{layer}/{name}"),
-        (r"Logits/(?:AvgPool(?:_1a[^/]*/AvgPool)?|global_pool|GlobalPool)$", "global_pool"),
-        (r"Logits/(?:Spatial)?Squeeze$", "Logits"),
-        (r"Predictions/Reshape_1$", "Predictions"),
-    ]
-]
+__all__ = ["FrozenGraph", "endpoint_ops"]
 
+IMPORT_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, tf.errors.OpError)
 
-def endpoint_ops(op_names: Iterable[str]) -> dict[str, str]:
-    """``{hub endpoint name: op name}`` of a slim graph whose ops have these names."""
-    found = {}
-    for op_name in op_names:
-        for pattern, endpoint in _OPS:
-            if match := pattern.match(op_name):
-                parts = match.groupdict(default="0")
-                # Block n of MobileNet V2 is layer n + 2; the first block bears no number.
-                name = endpoint.format(name=parts.get("name"), layer=int(parts.get("block", 0)) + 2)
-                found[f"{parts['scope']}/{name}"] = op_name
-                if name.endswith("/output"):
-                    found[f"{parts['scope']}/{name.removesuffix('/output')}"] = op_name
-    return found
+# Elements of the largest tensor and of all together, as multiples of the images' plus a constant. The networks need 11
+# and 300 times the images.
+_LARGEST, _ALL, _CONSTANT = 100, 5000, 1 << 26
 
 
 class FrozenGraph:
     """An inference graph with its variables frozen to constants.
+
+    The graph is cut to what its endpoints need before TensorFlow imports it. What else the file has neither runs nor
+    hinders; what the endpoints need is checked by `converters.parity.operations`.
 
     Args:
         path: the ``.pb`` file (a binary ``GraphDef``).
@@ -53,102 +38,160 @@ class FrozenGraph:
 
     Attributes:
         image_size: ``(height, width)``, None where the graph leaves it open.
+        channels: of the images.
+        batch: how many images it takes at a time; None: any number.
         dtype: "float32" or "float64".
+        input_range: the values of black and white that it takes.
+        folded_scopes: the slim scopes of the convolutions whose batch norms are folded into the weights.
+        folded: whether there are such.
+        trains: whether its batch norms compute with the statistics of the batch (is_training=True).
+        strides: ``{slim scope of a convolution: (stride, dilation)}``; a number stands for both axes.
+        paddings: ``{slim scope of a convolution: "SAME", "VALID" or "EXPLICIT"}``; the last: a Pad is before it.
 
     Raises:
-        ConversionError: the file is no frozen slim graph of these networks.
+        ConversionError: the file is no frozen slim graph of these networks, or is refused.
         OSError: the file cannot be read.
     """
 
     def __init__(self, path: str | pathlib.Path, float64: bool = False):
-        self._graph = tf.Graph()
-        graph_def = _read(path)
-        try:
-            with self._graph.as_default():
-                tf.import_graph_def(_as_float64(graph_def) if float64 else graph_def, name="")
-        except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-            raise ConversionError(f"{path} holds a graph that TensorFlow does not accept: {error}") from error
-        operations = self._graph.get_operations()
-        inputs = [operation.outputs[0] for operation in operations if operation.type == "Placeholder"]
-        if len(inputs) != 1:
-            raise ConversionError(f"{path} must have one placeholder, for the images; it has {len(inputs)}.")
-        self._input = inputs[0]
-        names = endpoint_ops(operation.name for operation in operations)
-        if not names:
-            raise ConversionError(f"{path} has no op that a slim graph of {', '.join(SCOPES.values())} has.")
-        self._outputs = {name: self._graph.get_operation_by_name(op).outputs[0] for name, op in names.items()}
-        self._batch, *size, _ = self._input.shape.as_list() if self._input.shape.rank == 4 else [None] * 4
+        self._path = path
+        graph_def = read_graph(path)
+        nodes = by_name(graph_def, path)
+        self._operations = endpoint_ops(nodes)
+        if not self._operations:
+            raise ConversionError(f"{path} has no operation that a slim graph of {', '.join(SCOPES.values())} has.")
+        whole = {node.name: node for node in needed(nodes, self._operations.values(), path)}
+        self._images = images = find_input(whole, path, graph_def.library.function)
+        cut = {node.name: node for node in needed(whole, self._operations.values(), path, images.node)}
+        cut[images.node] = placeholder(images, images.shape, images.dtype)
+        functions = {function.signature.name: function for function in graph_def.library.function}
+        called = check_operations(path, cut.values(), functions, pathlib.Path(path).stat().st_size)
+        bodies = [functions[name] for name in functions if name in called]
+        check_types(path, [*cut.values(), *(node for body in bodies for node in body.node_def)])
+        self._check_other_placeholders(cut)
+
+        self.batch, *size, self.channels = images.shape
         self.image_size = tuple(size)
-        self.dtype = self._input.dtype.name
-        # The graphs of hub modules scale [0, 1] themselves; slim's take [-1, 1].
-        self._unit_range = any("hub_input/" in operation.name for operation in operations)
+        self.folded_scopes = graph_structure.folded_scopes(cut)
+        self.folded = bool(self.folded_scopes)
+        self.trains = graph_structure.computes_batch_statistics(cut.values())
+        self.strides = graph_structure.strides_of(cut)
+        self.paddings = graph_structure.paddings_of(cut)
+        self.input_range = input_range(cut, images, path)
+        cut = {name: bare(node) for name, node in cut.items()}
+        if float64 and bodies:
+            raise ConversionError(f"{path} cannot be computed in float64: it calls functions.")
+        self._definition = tf.compat.v1.GraphDef(node=as_float64(cut, path) if float64 else cut.values())
+        self._definition.library.function.extend(bodies)
+        self.dtype = tf.as_dtype(tf.float64 if float64 else images.dtype).name
+        self._imported: tuple[tuple, tf.Graph] | None = None
+        self.channels = self.channels or 3
+        self._try(*(length or 224 for length in size))
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The hub names of the endpoints that the graph has."""
-        return tuple(self._outputs)
+        return tuple(self._operations)
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every endpoint for ``images``.
 
         Args:
-            images: float ``(batch, height, width, 3)`` in [0, 1].
+            images: float ``(batch, height, width, channels)`` in [0, 1].
 
         Returns:
             ``{hub endpoint name: array}``; ``global_pool`` is ``(batch, 1, 1, channels)``.
+
+        Raises:
+            ConversionError: TensorFlow cannot run the graph on such images.
         """
-        images = images.astype(self.dtype)
-        if not self._unit_range:
-            images = 2 * images - 1
-        with tf.compat.v1.Session(graph=self._graph, config=as_it_stands()) as session:
-            batches = [
-                session.run(self._outputs, {self._input: batch})
-                for batch in np.split(images, range(self._batch or len(images), len(images), self._batch or 1))
-            ]
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in self._outputs}
+        low, high = self.input_range
+        images = (low + (high - low) * images.astype(np.float64)).astype(self.dtype)
+        step = self.batch or len(images)
+        batches = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        count = len(images)
+        if self.batch and count < self.batch:
+            images = np.concatenate([images, np.repeat(images[-1:], self.batch - count, axis=0)])
+        graph = self._graph(images.shape)
+        outputs = {name: graph.get_tensor_by_name(f"{node}:0") for name, node in self._operations.items()}
+        try:
+            with tf.compat.v1.Session(graph=graph, config=as_it_stands()) as session:
+                arrays = session.run(outputs, {f"{self._images.node}:0": images})
+        except IMPORT_ERRORS as error:
+            raise ConversionError(f"{self._path} cannot be run on images of {images.shape}: {_line(error)}") from error
+        arrays = {name: _flat(name, array, len(images)) for name, array in arrays.items()}
+        return {name: array[:count] for name, array in arrays.items() if array is not None}
+
+    def _graph(self, shape: tuple[int, ...]) -> tf.Graph:
+        """The graph for images of this shape, in which TensorFlow knows the shape of everything."""
+        if self._imported is None or self._imported[0] != shape:
+            dtype = tf.as_dtype(self.dtype).as_datatype_enum
+            for node in self._definition.node:
+                if node.name == self._images.node:
+                    node.CopyFrom(placeholder(self._images, shape, dtype))
+            graph = tf.Graph()
+            try:
+                with graph.as_default():
+                    tf.import_graph_def(self._definition, name="")
+            except IMPORT_ERRORS as error:
+                raise ConversionError(
+                    f"{self._path} has a graph that TensorFlow does not accept: {_line(error)}"
+                ) from error
+            check_sizes(self._path, graph, math.prod(shape))
+            self._imported = shape, graph
+        return self._imported[1]
+
+    def _try(self, height: int, width: int) -> None:
+        """Imports the graph; what takes images from a decoder may take one at a time without saying so."""
+        try:
+            self._graph((self.batch or 2, height, width, self.channels))
+        except ConversionError:
+            if self.batch is not None:
+                raise
+            self._graph((1, height, width, self.channels))
+            self.batch = 1
+
+    def _check_other_placeholders(self, nodes) -> None:
+        others = [name for name, node in nodes.items() if node.op == "Placeholder" and name != self._images.node]
+        if others:
+            raise ConversionError(
+                f"{self._path} must have one placeholder, for the images; its endpoints also need "
+                f"{', '.join(map(shown, others[:5]))}; freeze the graph for inference."
+            )
 
 
-def _read(path: str | pathlib.Path) -> tf.compat.v1.GraphDef:
-    graph_def = tf.compat.v1.GraphDef()
-    try:
-        graph_def.ParseFromString(pathlib.Path(path).read_bytes())
-    except DecodeError as error:
-        raise ConversionError(f"{path} is not a frozen graph (a binary GraphDef).") from error
-    return graph_def
+def check_sizes(path: object, graph: tf.Graph, image_elements: int) -> None:
+    """Checks what the tensors of an imported graph take, as far as TensorFlow infers their shapes.
+
+    Raises:
+        ConversionError: one of them, or all together, are too large for a network on such images.
+    """
+    total = 0
+    for operation in graph.get_operations():
+        for tensor in operation.outputs if operation.type != "Const" else ():
+            elements = tensor.shape.num_elements() or 0
+            total += elements
+            if elements > _LARGEST * image_elements + _CONSTANT or total > _ALL * image_elements + 16 * _CONSTANT:
+                raise ConversionError(
+                    f"{path} is not run: its node {shown(operation.name)} ({operation.type}) gives a tensor of "
+                    f"{tuple(tensor.shape)}, more than a network on such images needs."
+                )
 
 
-def _as_float64(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """The same graph with every float32 a float64: constants, placeholders and the types of all ops."""
-    widened = tf.compat.v1.GraphDef()
-    for node in graph_def.node:
-        widened.node.extend(_unfused(node) if node.op.startswith("FusedBatchNorm") else [node])
-    for node in widened.node:
-        for attribute in node.attr.values():
-            if attribute.type == tf.float32.as_datatype_enum:
-                attribute.type = tf.float64.as_datatype_enum
-            if attribute.HasField("tensor") and attribute.tensor.dtype == tf.float32.as_datatype_enum:
-                values = _widened(tf.make_ndarray(attribute.tensor))
-                attribute.tensor.CopyFrom(tf.make_tensor_proto(values, shape=values.shape))
-    return widened
+def _flat(name: str, array: np.ndarray, batch: int) -> np.ndarray | None:
+    """Logits and predictions as ``(batch, classes)``, also before the operation that drops their 1x1 axes.
+
+    None where they are a map, or of another number of images.
+    """
+    if not name.endswith(("/Logits", "/Predictions")) or array.ndim == 2:
+        return array
+    return array.reshape(batch, -1) if array.ndim == 4 and array.shape[:3] == (batch, 1, 1) else None
 
 
-def _widened(values: np.ndarray) -> np.ndarray:
-    """Variables value by value; a scalar (batch norm's epsilon) as the decimal that slim's code says: 0.001."""
-    return values.astype(np.float64) if values.ndim else np.array(float(str(np.float32(values))))
-
-
-def _unfused(node) -> Iterator:
-    """The ops of an inference ``FusedBatchNorm``, which TensorFlow has in no float64; the last bears its name."""
-    images, gamma, beta, mean, variance = node.input[:5]
-    with tf.Graph().as_default() as graph:
-        placeholders = [tf.compat.v1.placeholder(tf.float32, name=name) for name in "xgbmv"]
-        x, g, b, m, v = placeholders
-        scale = g * tf.math.rsqrt(v + tf.constant(node.attr["epsilon"].f))
-        tf.add(x * scale, b - m * scale, name="out")
-    sources = dict(zip("xgbmv", (images, gamma, beta, mean, variance), strict=True))
-    for part in graph.as_graph_def().node:
-        if part.op == "Placeholder":
-            continue
-        part.name = node.name if part.name == "out" else f"{node.name}/{part.name}"
-        part.input[:] = [sources.get(source, f"{node.name}/{source}") for source in part.input]
-        yield part
+def _line(error: Exception) -> str:
+    """The first line of an error, as a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return shown(lines[0]).rstrip(".") + "."

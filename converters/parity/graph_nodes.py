@@ -1,0 +1,116 @@
+"""The nodes of a GraphDef by name: reading the file, following inputs, and cutting the graph to what outputs need."""
+
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from converters.errors import ConversionError
+from converters.parity.constants import ITEM_BYTES, STRING, shown, value_of
+
+MAX_FILE_NODES = 1_000_000
+
+
+def read_graph(path: str | pathlib.Path) -> tf.compat.v1.GraphDef:
+    """Reads a binary ``GraphDef``.
+
+    Raises:
+        ConversionError: the file is not one.
+        OSError: it cannot be read.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file():
+        raise ConversionError(f"{path} is not a frozen graph: it is not a file.")
+    try:
+        graph = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise ConversionError(f"{path} is not a frozen graph (a binary GraphDef).") from error
+    if len(graph.node) > MAX_FILE_NODES:
+        raise ConversionError(f"{path} is not run: it has {len(graph.node)} nodes, more than {MAX_FILE_NODES}.")
+    return graph
+
+
+def by_name(graph: tf.compat.v1.GraphDef, path: object) -> dict[str, object]:
+    """The nodes of a graph by their names, each of which must be a node's own."""
+    nodes = {node.name: node for node in graph.node}
+    if len(nodes) < len(graph.node):
+        raise ConversionError(
+            f"{path} is damaged: {len(graph.node) - len(nodes)} of its nodes have the name of another."
+        )
+    return nodes
+
+
+def source(name: str) -> str:
+    """The node that an input names: ``^a`` and ``a:1`` name ``a``."""
+    return name.removeprefix("^").partition(":")[0]
+
+
+def needed(nodes: Mapping[str, object], names: Iterable[str], path: object, stop: str = "") -> list:
+    """The nodes that nodes with these names need, through data and control inputs, in the order of the file.
+
+    Args:
+        nodes: all nodes by name.
+        names: what is needed.
+        path: the file, for the message.
+        stop: a node whose inputs are not followed, because it is fed.
+    """
+    found, open_names = set(), list(names)
+    while open_names:
+        name = open_names.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for given in nodes[name].input if name != stop else ():
+            if source(given) not in nodes:
+                raise ConversionError(f"{path} is damaged: its node {shown(name)} takes {shown(given)}, which the file does not have.")
+            open_names.append(source(given))
+    return [node for name, node in nodes.items() if name in found]
+
+
+def data_inputs(node) -> list[str]:
+    """The names of the nodes that give a node its data."""
+    return [source(name) for name in node.input if not name.startswith("^")]
+
+
+def through_identities(nodes: Mapping[str, object], name: str):
+    """The first node before ``name``, itself included, that is no Identity or None where the graph has none."""
+    for _ in range(100):  # a damaged graph may go round in a circle
+        node = nodes.get(name)
+        if node is None or node.op not in ("Identity", "StopGradient", "ReadVariableOp") or not node.input:
+            return node
+        name = source(node.input[0])
+    return None
+
+
+def constant(nodes: Mapping[str, object], name: str):
+    """The value of a constant, directly or behind an Identity; None where ``name`` is none."""
+    node = through_identities(nodes, name)
+    return value_of(node) if node is not None and node.op == "Const" else None
+
+
+def bare(node):
+    """A copy of a node without device, colocation and other hints, which name nodes and machines that may be absent."""
+    copy = type(node)()
+    copy.CopyFrom(node)
+    copy.device = ""
+    copy.ClearField("experimental_debug_info")
+    for key in [key for key in copy.attr if key.startswith("_")]:
+        del copy.attr[key]
+    return copy
+
+
+def check_types(path: object, nodes: Iterable, others: frozenset[int] = frozenset()) -> None:
+    """Checks that every type that a node names is one of numbers or text, so that TensorFlow knows what to do with it.
+
+    Raises:
+        ConversionError: a node names another type.
+    """
+    for node in nodes:
+        for value in node.attr.values():
+            for dtype in [value.type] if value.WhichOneof("value") == "type" else value.list.type:
+                if dtype not in ITEM_BYTES and dtype != STRING and dtype not in others:
+                    raise ConversionError(
+                        f"{path} is not run: its node {shown(node.name)} ({shown(node.op)}) computes with dtype "
+                        f"{dtype}, which none of these networks has."
+                    )
