@@ -46,22 +46,25 @@ def source(name: str) -> str:
     return name.removeprefix("^").partition(":")[0]
 
 
-def needed(nodes: Mapping[str, object], names: Iterable[str], path: object, stop: str = "") -> list:
+def needed(nodes: Mapping[str, object], names: Iterable[str], path: object, *stops: str) -> list:
     """The nodes that nodes with these names need, through data and control inputs, in the order of the file.
 
     Args:
         nodes: all nodes by name.
         names: what is needed.
         path: the file, for the message.
-        stop: a node whose inputs are not followed, because it is fed.
+        stops: nodes whose inputs are not followed, because they are fed.
     """
-    found, open_names = set(), list(names)
+    found, open_names = set(), [source(name) for name in names]
+    for name in open_names:
+        if name not in nodes:
+            raise ConversionError(f"{path} is damaged: it has no node {shown(name)}, which it names as an output.")
     while open_names:
         name = open_names.pop()
         if name in found:
             continue
         found.add(name)
-        for given in nodes[name].input if name != stop else ():
+        for given in nodes[name].input if name not in stops else ():
             if source(given) not in nodes:
                 raise ConversionError(f"{path} is damaged: its node {shown(name)} takes {shown(given)}, which the file does not have.")
             open_names.append(source(given))
