@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from converters.errors import ConversionError
 from converters.parity.constants import ITEM_BYTES, STRING, shown, value_of
+from converters.parity.operations import MAX_NODES
 
 MAX_FILE_NODES = 1_000_000
 
@@ -64,6 +65,11 @@ def needed(nodes: Mapping[str, object], names: Iterable[str], path: object, *sto
         if name in found:
             continue
         found.add(name)
+        if len(found) > MAX_NODES:
+            raise ConversionError(
+                f"{path} is not run: its endpoints need more than {MAX_NODES} nodes; freeze the graph again "
+                "with only the network in it."
+            )
         for given in nodes[name].input if name not in stops else ():
             if source(given) not in nodes:
                 raise ConversionError(f"{path} is damaged: its node {shown(name)} takes {shown(given)}, which the file does not have.")
