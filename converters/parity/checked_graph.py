@@ -12,6 +12,7 @@ from converters.parity.graph_nodes import bare, check_types, needed, source
 from converters.parity.operations import VARIABLES, check_operations
 from converters.parity.sessions import as_it_stands
 
+_SEEDS = ([], [2])  # shapes of the state of dropout's random numbers, which has no name in a module
 _HANDLES = ("VarHandleOp", "VariableV2", "Variable")
 
 
@@ -104,10 +105,15 @@ class CheckedGraph:
     def _assignments(self, graph: tf.Graph) -> tuple[list, dict]:
         assignments, given = [], {}
         for name, handle in _handles(graph).items():
-            if name not in self._values:
+            array = self._values.get(name)
+            dtype = tf.as_dtype(handle.op.get_attr("dtype"))
+            lengths = [dim.size for dim in handle.op.get_attr("shape").dim]
+            if array is None and dtype.is_integer and lengths in _SEEDS:
+                array = np.zeros(lengths, dtype.as_numpy_dtype)
+            if array is None:
                 raise ConversionError(f"{self._path} is damaged: its variable {shown(name)} has no value.")
-            value = tf.compat.v1.placeholder(handle.op.get_attr("dtype"), self._values[name].shape)
-            given[value] = self._values[name]
+            value = tf.compat.v1.placeholder(dtype, array.shape)
+            given[value] = array
             assign = (
                 tf.raw_ops.AssignVariableOp(resource=handle, value=value)
                 if handle.dtype == tf.resource

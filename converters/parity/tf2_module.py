@@ -96,7 +96,9 @@ class TF2Module:
                     "and the networks need variables only."
                 )
             variable = captured.variable
-            nodes[argument] = variable_node(argument, variable.name.removesuffix(":0"), variable.dtype, variable.shape)
+            slim = variable.name.removesuffix(":0")
+            own = slim if slim in self._values else argument  # the seed of a dropout has no name of its own
+            nodes[argument] = variable_node(argument, own, variable.dtype, variable.shape)
         names = dict(zip(tensors, flat.arguments, strict=False))
         outputs = dict(zip(_keys(concrete.output_signature, len(flat.outputs)), flat.outputs, strict=True))
         images, *scalars = [*names.values()] or [""]
