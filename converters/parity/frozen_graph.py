@@ -121,7 +121,7 @@ class FrozenGraph:
             with tf.compat.v1.Session(graph=graph, config=as_it_stands()) as session:
                 arrays = session.run(outputs, {f"{self._images.node}:0": images})
         except IMPORT_ERRORS as error:
-            raise ConversionError(f"{self._path} cannot be run on images of {images.shape}: {_line(error)}") from error
+            raise ConversionError(f"{self._path} cannot be run on images of {images.shape}: {first_line(error)}") from error
         arrays = {name: _flat(name, array, len(images)) for name, array in arrays.items()}
         return {name: array[:count] for name, array in arrays.items() if array is not None}
 
@@ -138,7 +138,7 @@ class FrozenGraph:
                     tf.import_graph_def(self._definition, name="")
             except IMPORT_ERRORS as error:
                 raise ConversionError(
-                    f"{self._path} has a graph that TensorFlow does not accept: {_line(error)}"
+                    f"{self._path} has a graph that TensorFlow does not accept: {first_line(error)}"
                 ) from error
             check_sizes(self._path, graph, math.prod(shape))
             self._imported = shape, graph
@@ -191,7 +191,7 @@ def _flat(name: str, array: np.ndarray, batch: int) -> np.ndarray | None:
     return array.reshape(batch, -1) if array.ndim == 4 and array.shape[:3] == (batch, 1, 1) else None
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error, as a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return shown(lines[0]).rstrip(".") + "."

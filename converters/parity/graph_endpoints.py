@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from mobilenets.names import SCOPES
+from mobilenets import SCOPES
 
 _SCOPE = rf"^(?P<prefix>(?:.*?/)?)(?P<scope>{'|'.join(SCOPES.values())})/"
 _BLOCK = r"expanded_conv(?:_(?P<block>\d{1,3}))?/"

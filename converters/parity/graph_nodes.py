@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from converters.errors import ConversionError
 from converters.parity.constants import ITEM_BYTES, STRING, shown, value_of
+from converters.parity.operations import MAX_NODES
 
 MAX_FILE_NODES = 1_000_000
 
@@ -46,22 +47,30 @@ def source(name: str) -> str:
     return name.removeprefix("^").partition(":")[0]
 
 
-def needed(nodes: Mapping[str, object], names: Iterable[str], path: object, stop: str = "") -> list:
+def needed(nodes: Mapping[str, object], names: Iterable[str], path: object, *stops: str) -> list:
     """The nodes that nodes with these names need, through data and control inputs, in the order of the file.
 
     Args:
         nodes: all nodes by name.
         names: what is needed.
         path: the file, for the message.
-        stop: a node whose inputs are not followed, because it is fed.
+        stops: nodes whose inputs are not followed, because they are fed.
     """
-    found, open_names = set(), list(names)
+    found, open_names = set(), [source(name) for name in names]
+    for name in open_names:
+        if name not in nodes:
+            raise ConversionError(f"{path} is damaged: it has no node {shown(name)}, which it names as an output.")
     while open_names:
         name = open_names.pop()
         if name in found:
             continue
         found.add(name)
-        for given in nodes[name].input if name != stop else ():
+        if len(found) > MAX_NODES:
+            raise ConversionError(
+                f"{path} is not run: its endpoints need more than {MAX_NODES} nodes; freeze the graph again "
+                "with only the network in it."
+            )
+        for given in nodes[name].input if name not in stops else ():
             if source(given) not in nodes:
                 raise ConversionError(f"{path} is damaged: its node {shown(name)} takes {shown(given)}, which the file does not have.")
             open_names.append(source(given))

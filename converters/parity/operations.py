@@ -28,7 +28,7 @@ STATELESS = frozenset(
     Pad PadV2 MirrorPad SpaceToBatchND BatchToSpaceND SpaceToBatch BatchToSpace SpaceToDepth DepthToSpace
     Fill Tile Range BroadcastTo BroadcastArgs OneHot ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea
     FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel
-    RandomUniform
+    RandomUniform StatelessRandomGetKeyCounter StatelessRandomGetAlg StatelessRandomUniform StatelessRandomUniformV2 Bitcast
     """.split()
 )
 """What a graph of constants may compute with."""
