@@ -391,3 +391,43 @@ def test_what_a_loader_would_run_is_not_run(form, modules, images, tmp_path):
     assert all(np.array_equal(found[name], expected[name]) for name in expected) and loss == same
     assert set(again.moving_statistics) == set(trained.moving_statistics) != set()
     assert not (tmp_path / "written").exists()
+
+
+RANGES = {
+    "scaled": (lambda x: tf.compat.v1.subtract(x * 2.0, 1.0), (0.0, 1.0)),
+    "of bytes": (lambda x: (x - 127.5) * (1 / 127.5), (0.0, 255.0)),
+    "as it is": (tf.identity, (-1.0, 1.0)),
+}
+
+
+@pytest.mark.parametrize("case", RANGES)
+def test_the_range_of_images_is_found_by_evaluating_what_scales_them(case, frozen, tmp_path):
+    scale, expected = RANGES[case]
+    with tf.Graph().as_default() as graph:
+        images = tf.compat.v1.placeholder(tf.float32, (1, SIZE, SIZE, 3), name="images")
+        network = tf.compat.v1.GraphDef.FromString(frozen)
+        tf.import_graph_def(network, {"input:0": scale(images)}, name="net")
+    (tmp_path / "scaled.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    odd = FrozenGraph(tmp_path / "scaled.pb")
+    assert odd.input_range == pytest.approx(expected, abs=1e-3)
+    assert (odd.batch, odd.image_size, odd.channels, odd.dtype) == (1, (SIZE, SIZE), 3, "float32")
+    noise = np.random.default_rng(0).uniform(size=(3, SIZE, SIZE, 3)).astype(np.float32)
+    (tmp_path / "frozen.pb").write_bytes(frozen)
+    found, plain = odd.run(noise), FrozenGraph(tmp_path / "frozen.pb").run(noise)
+    assert all(np.abs(found[name] - plain[name]).max() < 1e-4 * np.abs(plain[name]).max() for name in plain)
+
+
+def test_what_a_graph_says_about_its_convolutions(frozen, tmp_path):
+    (tmp_path / "frozen.pb").write_bytes(frozen)
+    graph = FrozenGraph(tmp_path / "frozen.pb")
+    assert not graph.folded and not graph.trains and graph.folded_scopes == ()
+    assert len(graph.strides) == 28 and set(graph.paddings.values()) == {"SAME"}
+    assert [scope for scope, (stride, _) in graph.strides.items() if stride == 2] == [
+        f"MobilenetV1/Conv2d_{block}" for block in ("0", "2_depthwise", "4_depthwise", "6_depthwise", "12_depthwise")
+    ]
+    changed = tf.compat.v1.GraphDef.FromString(frozen)
+    for node in changed.node:
+        if node.op.startswith("FusedBatchNorm"):
+            node.attr["is_training"].b = True
+    (tmp_path / "training.pb").write_bytes(changed.SerializeToString())
+    assert FrozenGraph(tmp_path / "training.pb").trains

@@ -100,7 +100,9 @@ class CheckedGraph:
         except ConversionError:
             raise
         except IMPORT_ERRORS as error:
-            raise ConversionError(f"{self._path} has a graph that TensorFlow does not run: {first_line(error)}") from error
+            raise ConversionError(
+                f"{self._path} has a graph that TensorFlow does not run: {first_line(error)}"
+            ) from error
 
     def _assignments(self, graph: tf.Graph) -> tuple[list, dict]:
         assignments, given = [], {}

@@ -121,7 +121,9 @@ class FrozenGraph:
             with tf.compat.v1.Session(graph=graph, config=as_it_stands()) as session:
                 arrays = session.run(outputs, {f"{self._images.node}:0": images})
         except IMPORT_ERRORS as error:
-            raise ConversionError(f"{self._path} cannot be run on images of {images.shape}: {first_line(error)}") from error
+            raise ConversionError(
+                f"{self._path} cannot be run on images of {images.shape}: {first_line(error)}"
+            ) from error
         arrays = {name: _flat(name, array, len(images)) for name, array in arrays.items()}
         return {name: array[:count] for name, array in arrays.items() if array is not None}
 

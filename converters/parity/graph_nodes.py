@@ -72,7 +72,9 @@ def needed(nodes: Mapping[str, object], names: Iterable[str], path: object, *sto
             )
         for given in nodes[name].input if name not in stops else ():
             if source(given) not in nodes:
-                raise ConversionError(f"{path} is damaged: its node {shown(name)} takes {shown(given)}, which the file does not have.")
+                raise ConversionError(
+                    f"{path} is damaged: its node {shown(name)} takes {shown(given)}, which is not in it."
+                )
             open_names.append(source(given))
     return [node for name, node in nodes.items() if name in found]
 

@@ -17,7 +17,7 @@ CONSTANTS_FACTOR, CONSTANTS_BYTES = 2, 64 << 20  # declared by constants: twice 
 STATELESS = frozenset(
     """
     Const Placeholder PlaceholderWithDefault Identity IdentityN NoOp StopGradient PreventGradient Assert CheckNumerics
-    Conv2D DepthwiseConv2dNative BiasAdd BiasAddV1 MatMul MaxPool MaxPoolV2 AvgPool Relu Relu6 Sigmoid Tanh Elu HardSwish
+    Conv2D DepthwiseConv2dNative BiasAdd BiasAddV1 MatMul MaxPool MaxPoolV2 AvgPool Relu Relu6 Sigmoid Tanh Elu
     FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Softmax LogSoftmax L2Loss
     Add AddV2 AddN Sub Mul Div RealDiv DivNoNan FloorDiv FloorMod Mod Maximum Minimum Neg Abs Square SquaredDifference
     Sqrt Rsqrt Reciprocal Inv Exp Log Pow Floor Ceil Round Rint Sign
@@ -28,7 +28,8 @@ STATELESS = frozenset(
     Pad PadV2 MirrorPad SpaceToBatchND BatchToSpaceND SpaceToBatch BatchToSpace SpaceToDepth DepthToSpace
     Fill Tile Range BroadcastTo BroadcastArgs OneHot ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea
     FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel
-    RandomUniform StatelessRandomGetKeyCounter StatelessRandomGetAlg StatelessRandomUniform StatelessRandomUniformV2 Bitcast
+    RandomUniform
+    StatelessRandomUniform StatelessRandomUniformV2 StatelessRandomGetKeyCounter StatelessRandomGetAlg Bitcast
     """.split()
 )
 """What a graph of constants may compute with."""
@@ -116,7 +117,9 @@ def _called(path: object, node, functions: Mapping[str, object], allowed: frozen
         )
     for name in names:
         if name not in functions:
-            raise ConversionError(f"{path} is damaged: its node {shown(node.name)} calls {shown(name)}, which the file does not have.")
+            raise ConversionError(
+                f"{path} is damaged: its node {shown(node.name)} calls {shown(name)}, which is not in it."
+            )
     return names
 
 
