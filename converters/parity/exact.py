@@ -74,31 +74,26 @@ def exact_values(
 
 def _computed(model, images, momentum, folded, float64) -> Exact:
     import mobilenets
-    from converters.parity.outputs import endpoint_function
+    from converters.parity.outputs import endpoints_as_built, in_dtype
 
-    values = dict(with_default(endpoint_function(model, "float64")(images)))
+    double, single = in_dtype(model, "float64"), in_dtype(model, "float32")
+    values = dict(with_default(endpoints_as_built(double, "float64")(images)))
     rounding = dict.fromkeys(values, 0.0)
     if not float64:
-        outputs = with_default(endpoint_function(model, "float32")(images))
+        outputs = with_default(endpoints_as_built(single, "float32")(images))
         rounding = {name: relative_error(outputs[name], values[name]) for name in values}
     if folded:
         # The folded weights are rounded to float32 whatever the graph computes in.
-        fused = mobilenets.fuse(_float32(model))
-        outputs = with_default(endpoint_function(fused, "float64" if float64 else "float32")(images))
+        dtype = "float64" if float64 else "float32"
+        outputs = with_default(endpoints_as_built(in_dtype(mobilenets.fuse(single), dtype), dtype)(images))
         for name in outputs.keys() & values.keys():
             rounding[name] = max(rounding[name], relative_error(outputs[name], values[name]))
     if momentum is not None:
-        _add_training(model, images, momentum, values, rounding)
+        _add_training(model, double, single, images, momentum, values, rounding)
     return Exact(values, rounding)
 
 
-def _float32(model: keras.Model) -> keras.Model:
-    from converters.parity.outputs import with_dtype
-
-    return model if all(weight.dtype == "float32" for weight in model.weights) else with_dtype(model, "float32")
-
-
-def _add_training(model, images, momentum, values, rounding) -> None:
+def _add_training(model, double, single, images, momentum, values, rounding) -> None:
     """One call in training mode, exact and with TensorFlow's fused batch norm in float32, as hub modules compute it.
 
     The fused op hands out the unbiased variance of a batch, and so does the exact model.
@@ -106,10 +101,10 @@ def _add_training(model, images, momentum, values, rounding) -> None:
     import mobilenets
     from converters.assignment import slim_variables
     from converters.fused_batch_norm import FusedBatchNormalization
-    from converters.parity.outputs import endpoints_as_built, with_dtype
+    from converters.parity.outputs import endpoints_as_built
 
-    def trained(dtype, batch_norm):
-        copy = mobilenets.with_batch_norm(with_dtype(model, dtype), batch_norm, momentum=momentum)
+    def trained(network, dtype, batch_norm):
+        copy = mobilenets.with_batch_norm(network, batch_norm, momentum=momentum)
         outputs = with_default(endpoints_as_built(copy, dtype, training=True)(images))
         # Dropout is random, so what follows it is left out.
         kept = {name: array for name, array in outputs.items() if not name.endswith(("/Logits", "/Predictions"))}
@@ -120,8 +115,8 @@ def _add_training(model, images, momentum, values, rounding) -> None:
             UPDATED + name: array for name, array in moving.items()
         }
 
-    exact = trained("float64", mobilenets.BesselBatchNormalization)
-    for name, array in trained("float32", FusedBatchNormalization).items():
+    exact = trained(double, "float64", mobilenets.BesselBatchNormalization)
+    for name, array in trained(single, "float32", FusedBatchNormalization).items():
         rounding[name] = relative_error(array, exact[name])
     values.update(exact)
     # Keras keeps the factor of a regularization loss in float32, so it is summed here.

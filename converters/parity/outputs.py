@@ -8,6 +8,8 @@ import numpy as np
 import mobilenets
 
 Arrays = dict[str, np.ndarray]
+# Copies get the values of their original, so there is no need to draw random ones first.
+ZEROS = {"module": "keras.initializers", "class_name": "Zeros", "config": {}, "registered_name": None}
 
 
 def endpoint_function(model: keras.Model, dtype: str, training: bool = False) -> Callable[[np.ndarray], Arrays]:
@@ -16,9 +18,7 @@ def endpoint_function(model: keras.Model, dtype: str, training: bool = False) ->
     A model that takes [-1, 1] gets them in that range. In training mode the moving statistics of ``model`` are
     updated, unless it computes in another type: then those of a copy.
     """
-    if any(layer.compute_dtype != dtype for layer in model.layers):
-        model = with_dtype(model, dtype)
-    return endpoints_as_built(model, dtype, training)
+    return endpoints_as_built(in_dtype(model, dtype), dtype, training)
 
 
 def own_outputs(model: keras.Model) -> Callable[[np.ndarray], Arrays]:
@@ -45,12 +45,20 @@ def _array(output) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.kind not in "f" else array
 
 
+def in_dtype(model: keras.Model, dtype: str) -> keras.Model:
+    """Returns ``model`` itself where it computes in ``dtype``, or else a copy that does."""
+    return model if all(layer.compute_dtype == dtype for layer in model.layers) else with_dtype(model, dtype)
+
+
 def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
     """Returns a copy of ``model`` with the same weights that computes in ``dtype``, from its inputs on."""
 
     def retyped(config):
         if isinstance(config, Mapping):
-            return {key: dtype if key == "dtype" else retyped(value) for key, value in config.items()}
+            return {
+                key: dtype if key == "dtype" else ZEROS if key.endswith("_initializer") else retyped(value)
+                for key, value in config.items()
+            }
         return [retyped(value) for value in config] if isinstance(config, list | tuple) else config
 
     copy = type(model).from_config(retyped(model.get_config()))
