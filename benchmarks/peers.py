@@ -163,7 +163,7 @@ def application_export(runtime: Runtime, subject: Subject, images: np.ndarray) -
 
 def slim_session(subject: Subject, images: np.ndarray) -> Predict:
     """The frozen slim graph in a TensorFlow 1 session, with the optimizers that a session has by default."""
-    from converters.parity.frozen_graph import endpoint_ops
+    from converters.graphs.frozen_graph import endpoint_ops
 
     v1 = tf.compat.v1
     definition = v1.GraphDef.FromString(subject.frozen_graph.read_bytes())

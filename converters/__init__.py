@@ -5,19 +5,19 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "assignment": ["assign", "slim_variables"],
         "conversion": ["Conversion", "conversion_of", "convert"],
         "errors": ["ConversionError", "ConversionWarning", "VerificationError"],
         "exporting.exports": ["Export", "ExportMismatch", "export"],
-        "exporting.hub": ["export_hub"],
+        "hub.export": ["export_hub"],
         "images.embedding": ["embed"],
         "images.evaluation": ["evaluate"],
         "images.files": ["ImagePaths"],
         "images.models": ["open_image_model"],
         "images.prediction": ["predict"],
-        "inference": ["inference_function"],
+        "exporting.inference": ["inference_function"],
         "keras_file": ["load_model", "save_model"],
         "manifest": ["read_manifest"],
         "verification": ["verify"],
+        "weights": ["assign", "slim_variables"],
     },
 )

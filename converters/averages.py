@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.names import is_trainable, leaf
+from converters.weights import is_trainable, leaf
 
 AVERAGE = "ExponentialMovingAverage"
 # What stands beside a variable, under its name: `<variable>/<companion>`.

@@ -12,12 +12,11 @@ import numpy as np
 
 import checkpoints
 import mobilenets
-from converters.assignment import assign, describe, differences, slim_variables
 from converters.averages import AVERAGE, Chosen, Sorted, choose, is_average, sort_names
 from converters.errors import ConversionError, ConversionWarning
 from converters.graph_facts import GraphFacts, graph_facts, options_for
-from converters.names import is_logits, weights_by_slim_name
 from converters.recognition import Network, matches, observed_widths, recognise
+from converters.weights import assign, describe, differences, is_logits, slim_variables, weights_by_slim_name
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,12 @@ class GraphFacts(NamedTuple):
         notes: sentences on it for the user.
     """
 
-    strides: Strides = {}
-    image_size: tuple[int | None, int | None] | None = None
-    notes: tuple[str, ...] = ()
+    strides: Strides
+    image_size: tuple[int | None, int | None] | None
+    notes: tuple[str, ...]
+
+
+NOTHING = GraphFacts({}, None, ())
 
 
 def graph_facts(source: object) -> GraphFacts:
@@ -38,17 +41,17 @@ def graph_facts(source: object) -> GraphFacts:
         OSError: it cannot be read.
     """
     if isinstance(source, Mapping):
-        return GraphFacts()
+        return NOTHING
     path = pathlib.Path(source)
     if path.suffix == ".pb" and path.is_file():
         return _facts_of_frozen_graph(path)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
-    return GraphFacts(_strides_of_meta_graph(meta)) if meta.is_file() else GraphFacts()
+    return GraphFacts(_strides_of_meta_graph(meta), None, ()) if meta.is_file() else NOTHING
 
 
 def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
-    from converters.parity.frozen_graph import FrozenGraph
+    from converters.graphs.frozen_graph import FrozenGraph
 
     graph = FrozenGraph(path)
     if graph.channels != 3:
@@ -63,7 +66,7 @@ def _strides_of_meta_graph(path: pathlib.Path) -> Strides:
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    from converters.parity.graph_structure import strides_of
+    from converters.graphs.layers import strides_of
 
     try:
         return strides_of(tf.compat.v1.MetaGraphDef.FromString(path.read_bytes()).graph_def)
@@ -85,7 +88,9 @@ def options_for(family: str, strides: Strides) -> dict[str, int] | None:
     return None
 
 
-def _network_strides(family: str, first_stride: int = 2, output_stride: int | None = None) -> dict[str, tuple[int, int]]:
+def _network_strides(
+    family: str, first_stride: int = 2, output_stride: int | None = None
+) -> dict[str, tuple[int, int]]:
     """``{scope: (stride, dilation)}`` of a family's convolutions with kernels larger than 1x1."""
     spatial = [conv for conv in convolutions(family, 1.0, mobilenets.PUBLISHED_CLASSES) if conv.kernel_size > 1]
     nominal = [first_stride, *(conv.stride for conv in spatial[1:])]

@@ -6,7 +6,6 @@ import pathlib
 import keras
 
 import checkpoints
-from converters.assignment import describe, slim_variables
 from converters.conversion import Conversion
 from converters.errors import ConversionError
 from converters.manifest import (
@@ -18,6 +17,7 @@ from converters.manifest import (
 )
 from converters.staging import check_model_path
 from converters.structure import structure, structure_differences
+from converters.weights import describe, slim_variables
 
 
 def save_model(
@@ -83,7 +83,8 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
     if differing:
         listed = "\n".join(f"! {name}: {text}" for name, text in list(differing.items())[:5])
         raise ConversionError(
-            f"{path} has the weights that its manifest lists in another network: {len(differing)} layers differ\n{listed}"
+            f"{path} has the weights that its manifest lists in another network: {len(differing)} layers differ\n"
+            f"{listed}"
         )
     return model
 

@@ -14,10 +14,10 @@ import numpy as np
 
 import checkpoints
 import mobilenets
-from converters.assignment import slim_variables
 from converters.conversion import Conversion
 from converters.errors import ConversionError
 from converters.structure import structure
+from converters.weights import slim_variables
 
 FORMAT = "mobilenets manifest"
 FORMAT_VERSION = 1

@@ -5,16 +5,16 @@ import pathlib
 from collections.abc import Iterator, Mapping
 
 import checkpoints
-from converters.assignment import slim_variables
 from converters.conversion import Conversion
 from converters.errors import VerificationError
 from converters.graph_facts import graph_facts
+from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
-from converters.parity.comparison import Report
-from converters.parity.hub_module import is_hub_module
+from converters.parity.report import Report
 from converters.parity.weights import compared_structure, verify_saved
 from converters.structure import structure
 from converters.verification import verify_outputs
+from converters.weights import slim_variables
 
 NO_GRAPH = "not compared, the source has no graph (strides and padding are those of the published network)"
 META_GRAPH = "not compared, the source has no graph that can be run (strides are those of its .meta file)"

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 import keras
 
 import mobilenets
-from converters.names import weights_by_slim_name
 from converters.recognition import recognise
+from converters.weights import weights_by_slim_name
 
 _KERNEL = ("kernel_size", "strides", "padding", "dilation_rate", "data_format", "activation", "use_bias")
 _POOL = ("pool_size", "strides", "padding", "data_format")

@@ -9,17 +9,18 @@ import numpy as np
 
 import checkpoints
 import mobilenets
-from converters.assignment import slim_variables
 from converters.errors import ConversionError
-from converters.fetching import source_of
+from converters.graphs.frozen_graph import FrozenGraph
+from converters.hub.comparison import compare_with_module
+from converters.hub.module import is_hub_module, open_hub_module
 from converters.keras_file import open_keras_file
-from converters.parity.comparison import FLOORS, Report, compare_outputs
+from converters.parity.comparison import FLOORS, compare_outputs
 from converters.parity.exact import exact_values, with_default
-from converters.parity.frozen_graph import FrozenGraph
-from converters.parity.hub import compare_with_module
-from converters.parity.hub_module import is_hub_module, open_hub_module
 from converters.parity.outputs import own_outputs
+from converters.parity.report import Report
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
+from converters.sources import source_of
+from converters.weights import slim_variables
 from mobilenets.options import check_momentum
 
 SEED = 0

@@ -23,8 +23,9 @@ import_tensorflow_quietly()
 import checkpoints
 import converters
 from converters.commands.console import unusable_input_as_sentence
-from converters.parity.hub_module import is_hub_module
-from converters.reports.tables import facts_table, report_text, text_of
+from converters.hub.module import is_hub_module
+from converters.parity.report_text import report_text
+from converters.text import facts_table, text_of
 from tests.oracle.files import freeze, write_checkpoint
 from tests.oracle.run import variable_shapes
 

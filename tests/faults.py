@@ -298,8 +298,8 @@ def main(*checkpoints_and_graphs: str) -> None:
     import pathlib
     import tempfile
 
-    from converters.parity.frozen_graph import FrozenGraph
-    from converters.parity.hub_module import is_hub_module, open_hub_module
+    from converters.graphs.frozen_graph import FrozenGraph
+    from converters.hub.module import is_hub_module, open_hub_module
     from tests.oracle.files import freeze
     from tests.oracle.recipes import made_up_variables
     from tests.oracle.run import variable_shapes

@@ -14,8 +14,8 @@ import checkpoints
 import converters
 import mobilenets
 from converters import ConversionError, ConversionWarning
-from converters.assignment import differences
 from converters.cli import main
+from converters.weights import differences
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import converters
 import mobilenets
 from converters.commands.fetch import fetch_command
-from converters.fetching import source_of
+from converters.sources import source_of
 from tests.file_server import responds
 
 BODY = gzip.compress(random.Random(1).randbytes(1000), mtime=0)

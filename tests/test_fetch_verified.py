@@ -15,7 +15,7 @@ import checkpoints
 import converters
 from converters.cli import main
 from converters.manifest import fingerprints
-from converters.parity import published as published_weights
+from converters.parity import fingerprints as published_weights
 from converters.parity.weights import verify_variables
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
@@ -99,7 +99,9 @@ def test_a_value_that_was_not_published_is_detected(wrong, as_json, published, l
     listed(changed(FEATURES, wrong))
     result = invoke("convert", NAME, "-o", output, *["--json"] * as_json)
     assert result.exit_code == 1
-    assert f"{output} was not written: 1 of 137 variables and layers" in result.stderr and "--no-verify" in result.stderr
+    assert (
+        f"{output} was not written: 1 of 137 variables and layers" in result.stderr and "--no-verify" in result.stderr
+    )
     if as_json:
         report = json.loads(result.stdout)
         assert [row["name"] for row in report["rows"] if not row["passed"]] == [report["first_failure"]] == [wrong]

@@ -13,7 +13,7 @@ import pytest
 
 import checkpoints
 import converters
-from converters.parity.comparison import OutputRow, Report, WeightRow
+from converters.parity.report import OutputRow, Report, WeightRow
 from converters.reports.html import html_report, plot_of, write_html_report
 from converters.reports.provenance import provenance_of
 from tests.oracle.recipes import made_up_variables
@@ -92,7 +92,9 @@ def test_outputs_page():
     assert page.texts.index("Passed") < page.texts.index("What was compared")
     assert "3 of 3 endpoints agree; the worst is 3e-06 from the exact model, and 1e-05 is allowed" in page.text
     assert "On 2 images." in page.text and "abc123" in page.text
-    assert len(page.named("circle", "passed")) == len(page.named("circle", "rounding")) == 3 and not page.named("circle", "failed")
+    assert len(page.named("circle", "passed")) == len(page.named("circle", "rounding")) == 3 and not page.named(
+        "circle", "failed"
+    )
     assert len(page.named("tr", "passed")) == 3
     assert "3.0e-06" in page.text and "at least 1e-05" in page.text
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.named("meta")

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from converters import ConversionError
-from converters.parity.frozen_graph import FrozenGraph
-from converters.parity.hub_module import open_hub_module
+from converters.graphs.frozen_graph import FrozenGraph
+from converters.hub.module import open_hub_module
 from tests.oracle.files import freeze
 from tests.oracle.hub_modules import write_tf1_module, write_tf2_module
 from tests.oracle.recipes import made_up_variables
@@ -379,9 +379,7 @@ def as_saver_and_initializer(saved, target):
             local_name="_initialize", node_id=len(graph.object_graph_def.nodes)
         )
         graph.object_graph_def.nodes.add().function.concrete_functions.append("initialize")
-        graph.object_graph_def.nodes[0].children.add(
-            local_name="table", node_id=len(graph.object_graph_def.nodes) - 2
-        )
+        graph.object_graph_def.nodes[0].children.add(local_name="table", node_id=len(graph.object_graph_def.nodes) - 2)
 
 
 @pytest.mark.parametrize("form", WRITERS)

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 import mobilenets
 from converters import ConversionError
-from converters.assignment import assign, differences, slim_variables
 from converters.averages import AVERAGE, choose, sort_names
-from converters.names import is_trainable, weights_by_slim_name
+from converters.weights import assign, differences, is_trainable, slim_variables, weights_by_slim_name
 from mobilenets import layer_name, slim_name
 from tests.networks import CONSTRUCTORS
 

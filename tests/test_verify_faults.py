@@ -1,11 +1,11 @@
-"""Injected faults: what each comparison finds, and that the rule of the exact model finds all that the old rule found."""
+"""Injected faults: what each comparison finds; the rule of the exact model misses none that the old rule found."""
 
 import numpy as np
 import pytest
 
 import converters
-from converters.parity.frozen_graph import FrozenGraph
-from converters.parity.hub_module import open_hub_module
+from converters.graphs.frozen_graph import FrozenGraph
+from converters.hub.module import open_hub_module
 from tests.faults import FAULTS, applicable, old_rule
 from tests.oracle.files import freeze
 from tests.oracle.hub_modules import write_tf2_module

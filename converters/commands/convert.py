@@ -9,7 +9,7 @@ import lazy_loader
 
 from converters.commands.console import Mismatch, as_json, working
 from converters.commands.fetch import download_bar
-from converters.fetching import source_of
+from converters.sources import source_of
 from converters.staging import check_model_path
 
 converters = lazy_loader.load("converters")
@@ -98,7 +98,7 @@ def convert_command(
 
 def _as_table(conversion, manifest, facts):
     from converters.manifest import manifest_path
-    from converters.reports.tables import facts_table, text_of
+    from converters.text import facts_table, text_of
 
     compared = {part: "\n".join([found["result"], *found["notes"]]) for part, found in manifest["verification"].items()}
     compared["manifest"] = str(manifest_path(facts["output"]))

@@ -74,9 +74,9 @@ def export_module(model, path, force, as_json):
     """Writes a TF-Hub module and compares it with the model, in inference and in training mode."""
     with working("Loading TensorFlow and Keras") as say:
         import converters
-        from converters.exporting.hub import check_folder
+        from converters.hub.export import check_folder
         from converters.keras_file import open_keras_file
-        from converters.reports.tables import verdict
+        from converters.parity.report_text import verdict
 
         check_folder(path, force)
         say(f"Opening {model}")

@@ -18,10 +18,23 @@ mobilenets = lazy_loader.load("mobilenets")
 @as_json
 def list_command(family, as_json):
     """List the 39 published models."""
-    from converters.reports.tables import models_table, text_of
+    from converters.text import text_of
 
     infos = [mobilenets.get_model_info(name) for name in mobilenets.list_models(family)]
-    click.echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(models_table(infos)))
+    click.echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(_models_table(infos)))
+
+
+def _models_table(infos):
+    """The published models, a row each."""
+    from converters.text import plain_table, right
+
+    numeric = ("size", "features", "parameters", "MACs (M)", "top-1 %", "top-5 %")
+    table = plain_table("name", right("multiplier"), *map(right, numeric))
+    for info in infos:
+        size = f"{info.image_size}{'' if info.fixed_image_size else ' (any)'}"
+        numbers = (f"{info.parameters:,}", f"{info.macs / 1e6:.1f}", f"{info.top1}", f"{info.top5}")
+        table.add_row(info.name, f"{info.depth_multiplier:g}", size, str(info.num_features), *numbers)
+    return table
 
 
 @click.command("info", short_help="Tell what is known of a model, or draw it.")
@@ -42,7 +55,7 @@ def info_command(model, plot, as_json):
         facts, shown = info.to_dict(), _published_readable(info)
         if plot:
             _draw_published(facts["name"], plot)
-    from converters.reports.tables import facts_table, text_of
+    from converters.text import facts_table, text_of
 
     click.echo(json.dumps(facts, indent=1) if as_json else text_of(facts_table(shown)))
 

@@ -154,7 +154,7 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, a
         facts["broken"] = [entry._asdict() for entry in result.broken]
         click.echo(json.dumps(facts, indent=1))
     else:
-        from converters.reports.tables import facts_table, text_of
+        from converters.text import facts_table, text_of
 
         click.echo(text_of(facts_table(facts)))
 
@@ -275,7 +275,7 @@ def _accuracy(loaded, result) -> dict:
 
 
 def _accuracy_text(facts: dict) -> str:
-    from converters.reports.tables import facts_table, text_of
+    from converters.text import facts_table, text_of
 
     def line(what: str) -> str:
         found = facts[what]

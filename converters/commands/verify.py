@@ -8,7 +8,7 @@ import lazy_loader
 
 from converters.commands.console import as_json, working
 from converters.commands.fetch import download_bar
-from converters.fetching import source_of
+from converters.sources import source_of
 
 converters = lazy_loader.load("converters")
 
@@ -37,7 +37,7 @@ converters = lazy_loader.load("converters")
     help="Which values of a checkpoint the weights must equal: either, the averaged ones, the plain ones.",
 )
 @click.option("--partial", is_flag=True, help="Accept a reference with fewer than half of the model's endpoints.")
-@click.option("--all", "every_row", is_flag=True, help="Print every endpoint, not only those that differ and the worst.")
+@click.option("--all", "every_row", is_flag=True, help="Print all endpoints, not only the differing and the worst.")
 @click.option("--report", "report_file", type=click.Path(path_type=pathlib.Path), help="Write a page for a browser.")
 @as_json
 def verify_command(model, reference, images, tolerance, float64, ema, partial, every_row, report_file, as_json):
@@ -71,7 +71,7 @@ def verify_command(model, reference, images, tolerance, float64, ema, partial, e
     with download_bar(reference) as progress:
         fetched = source_of(reference, progress)
     with working(f"Comparing with {reference}") as say:
-        from converters.reports.tables import report_text, terminal_width
+        from converters.parity.report_text import report_text, terminal_width
 
         report = converters.verify(
             loaded,

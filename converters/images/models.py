@@ -12,10 +12,10 @@ import numpy as np
 import mobilenets
 from converters.conversion import conversion_of
 from converters.errors import ConversionError
-from converters.fetching import source_of
-from converters.inference import inference_function
+from converters.exporting.inference import inference_function
 from converters.keras_file import load_model, open_keras_file
 from converters.manifest import manifest_path, read_manifest
+from converters.sources import source_of
 from mobilenets import SCOPES
 
 Images = np.ndarray

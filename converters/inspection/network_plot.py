@@ -11,7 +11,7 @@ from keras import layers
 import checkpoints
 from converters.errors import ConversionError
 from converters.inspection.graph import Step, steps_of
-from converters.reports.tables import shape_text
+from converters.text import shape_text
 from mobilenets import slim_name
 
 SUFFIXES = (".png", ".svg", ".pdf")

@@ -19,9 +19,9 @@ import keras
 import numpy as np
 
 from converters.errors import ConversionError
+from converters.parity.report import REGULARIZATION, TRAINING, UPDATED
 
 Arrays = Mapping[str, np.ndarray]
-TRAINING, UPDATED, REGULARIZATION = "training: ", "after it: ", "regularization loss"
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ def _add_training(model, double, single, images, momentum, values, rounding) -> 
     The fused op hands out the unbiased variance of a batch, and so does the exact model.
     """
     import mobilenets
-    from converters.assignment import slim_variables
-    from converters.fused_batch_norm import FusedBatchNormalization
+    from converters.hub.batch_norm import FusedBatchNormalization
     from converters.parity.outputs import endpoints_as_built
+    from converters.weights import slim_variables
 
     def trained(network, dtype, batch_norm):
         copy = mobilenets.with_batch_norm(network, batch_norm, momentum=momentum)

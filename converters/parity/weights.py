@@ -10,11 +10,12 @@ import numpy as np
 from converters.averages import Chosen, Sorted, choose, sort_names
 from converters.errors import ConversionError
 from converters.manifest import configured_structure, fingerprints, read_manifest
-from converters.names import is_logits, is_trainable
-from converters.parity.comparison import Report, WeightRow, compare_weights
-from converters.parity.published import held_against_published
+from converters.parity.comparison import compare_weights
+from converters.parity.fingerprints import held_against_published
+from converters.parity.report import Report, WeightRow
 from converters.recognition import recognise
 from converters.structure import published_structure, structure, structure_differences
+from converters.weights import is_logits, is_trainable
 from mobilenets import slim_name
 
 Arrays = Mapping[str, np.ndarray]
@@ -29,7 +30,9 @@ def verify_manifest(
     expected, found = manifest["variables"], fingerprints(found)
     rows = tuple(_manifest_row(key, found.get(key), expected.get(key)) for key in sorted({*found, *expected}))
     report = Report("weights", name, str(reference), rows)
-    return report if model is None else compared_structure(report, model, configured_structure(manifest), "the manifest")
+    return (
+        report if model is None else compared_structure(report, model, configured_structure(manifest), "the manifest")
+    )
 
 
 def verify_structure(report: Report, model: keras.Model) -> Report:

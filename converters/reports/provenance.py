@@ -10,10 +10,10 @@ import keras
 import numpy as np
 
 import checkpoints
-from converters.assignment import slim_variables
 from converters.errors import ConversionError
+from converters.hub.module import is_hub_module
 from converters.manifest import differing_variables, manifest_path, read_manifest
-from converters.parity.hub_module import is_hub_module
+from converters.weights import slim_variables
 
 PACKAGES = ("mobilenets", "keras", "tensorflow", "numpy")
 

@@ -172,7 +172,9 @@ def _mobilenet_v1(images, depth_multiplier, num_classes, output_stride, first_st
         # slim's `mobilenet_v1_base` enters the scope a second time, hence its "MobilenetV1/MobilenetV1/Conv2d_0/Relu6".
         with tf.variable_scope(scope):
             net = images
-            plan = _strides_and_rates([first_stride or V1_ROWS[0][0], *(stride for stride, _ in V1_ROWS[1:])], output_stride)
+            plan = _strides_and_rates(
+                [first_stride or V1_ROWS[0][0], *(stride for stride, _ in V1_ROWS[1:])], output_stride
+            )
             for index, ((_, width), (stride, rate)) in enumerate(zip(V1_ROWS, plan, strict=True)):
                 depth = max(int(width * depth_multiplier), 8)
                 name = f"Conv2d_{index}"

@@ -1,20 +1,18 @@
-"""What people read: reports and lists as plain tables."""
+"""A report as people read it in a terminal."""
 
-import io
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 
-from rich import box
-from rich.console import Console
 from rich.table import Column, Table
 
-from mobilenets import ModelInfo
+from converters.parity.report import OutputRow, Report, WeightRow
+from converters.text import plain_table, right, shape_text, text_of
 
 WORST = 5
 
 
-def report_text(report, every_row: bool = True, width: int = 200) -> str:
+def report_text(report: Report, every_row: bool = True, width: int = 200) -> str:
     """Returns a report of `converters.verify` as text: the verdict, notes, a table, and the verdict again.
 
     Args:
@@ -36,7 +34,7 @@ def report_text(report, every_row: bool = True, width: int = 200) -> str:
     return "\n".join([verdict(report), *report.notes, table, *more, verdict(report)])
 
 
-def _failures_and_worst(rows):
+def _failures_and_worst(rows: Sequence[OutputRow]) -> list[OutputRow]:
     """The rows that differ and the five closest to their bounds, in the order of the network."""
     worst = sorted(rows, key=lambda row: -row.reference_error / row.bound if row.bound else 0.0)[:WORST]
     return [row for row in rows if not row.passed or row in worst]
@@ -47,7 +45,7 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
 
 
-def verdict(report) -> str:
+def verdict(report: Report) -> str:
     """Returns one sentence: what was compared with what, and the result."""
     failed = sum(not row.passed for row in report.rows)
     agree = f"{len(report.rows) - failed} of {len(report.rows)}"
@@ -71,9 +69,9 @@ def verdict(report) -> str:
     )
 
 
-def _outputs(report, rows) -> Table:
+def _outputs(report: Report, rows: Sequence[OutputRow]) -> Table:
     columns = ("reference error", "rounding", "allowed", "this model", "cosine", "top-1")
-    table = _table(Column("endpoint", overflow="fold"), "shape", *map(_right, columns), "")
+    table = plain_table(Column("endpoint", overflow="fold"), "shape", *map(right, columns), "")
     first = report.first_failure
     for row in rows:
         mark = "" if row.passed else "FAILED" + (" <- first" if row is first else "")
@@ -81,7 +79,7 @@ def _outputs(report, rows) -> Table:
     return table
 
 
-def output_cells(row) -> tuple[str, ...]:
+def output_cells(row: OutputRow) -> tuple[str, ...]:
     """Returns the figures of an endpoint as texts: name, shape, errors, bound, cosine similarity, top-1 agreement."""
     shape = shape_text(row.shape)
     if row.shape != row.model_shape:
@@ -100,46 +98,14 @@ def _cosine_text(value: float) -> str:
 
 
 def _weights(rows) -> Table:
-    table = _table("variable", "shape", "finding")
+    table = plain_table("variable", "shape", "finding")
     for row in rows:
         table.add_row(row.name, shape_text(row.shape), row.finding, style="red")
     return table
 
 
-def models_table(infos: Iterable[ModelInfo]) -> Table:
-    """The published models, a row each."""
-    right = ("size", "features", "parameters", "MACs (M)", "top-1 %", "top-5 %")
-    table = _table("name", _right("multiplier"), *map(_right, right))
-    for info in infos:
-        size = f"{info.image_size}{'' if info.fixed_image_size else ' (any)'}"
-        numbers = (f"{info.parameters:,}", f"{info.macs / 1e6:.1f}", f"{info.top1}", f"{info.top5}")
-        table.add_row(info.name, f"{info.depth_multiplier:g}", size, str(info.num_features), *numbers)
+def _weights(rows: Sequence[WeightRow]) -> Table:
+    table = plain_table("variable", "shape", "finding")
+    for row in rows:
+        table.add_row(row.name, shape_text(row.shape), row.finding, style="red")
     return table
-
-
-def facts_table(facts: Mapping[str, object]) -> Table:
-    """Names and values, a row each."""
-    table = _table(show_header=False)
-    for name, value in facts.items():
-        table.add_row(name.replace("_", " "), f"{value:,}" if type(value) is int else str(value))
-    return table
-
-
-def shape_text(shape) -> str:
-    """``(3, 3, 32)`` -> ``3x3x32``."""
-    return "x".join("?" if size is None else str(size) for size in shape) or "scalar"
-
-
-def _table(*columns, **options) -> Table:
-    return Table(*columns, box=box.SIMPLE, pad_edge=False, **options)
-
-
-def _right(name: str) -> Column:
-    return Column(name, justify="right")
-
-
-def text_of(table: Table, width: int = 200) -> str:
-    """Returns a rich table as plain text of at most so many characters a line."""
-    stream = io.StringIO()
-    Console(file=stream, width=width, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().splitlines())

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 import mobilenets
 from converters.errors import ConversionError
-from converters.fused_batch_norm import FusedBatchNormalization
-from converters.names import family_of, is_trainable, weights_by_slim_name
+from converters.hub.batch_norm import FusedBatchNormalization
 from converters.staging import check_output, staged
+from converters.weights import family_of, is_trainable, weights_by_slim_name
 from mobilenets import SCOPES
 
 DEFAULT_MOMENTUM = 0.99

@@ -7,8 +7,8 @@ import tensorflow as tf
 from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
-from converters.parity.constants import attribute
-from converters.parity.graph_nodes import bare
+from converters.graphs.constants import attribute
+from converters.graphs.nodes import bare
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
@@ -33,7 +33,7 @@ def inlined(name: str, functions: Mapping[str, object], prefix: str = "") -> Fla
     """A function with all functions that it calls in it.
 
     Args:
-        name: of the function, which `converters.parity.operations.check_operations` accepts.
+        name: of the function, which `converters.graphs.operations.check_operations` accepts.
         functions: the library.
         prefix: put before the names of all nodes.
     """

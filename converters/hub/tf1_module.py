@@ -8,13 +8,13 @@ import numpy as np
 import checkpoints
 from checkpoints.hub_module import image_size
 from converters.errors import ConversionError
-from converters.parity.checked_graph import CheckedGraph
-from converters.parity.graph_nodes import by_name, source
-from converters.parity.training_call import TrainingCall, is_moving
+from converters.graphs.checked_graph import CheckedGraph
+from converters.graphs.nodes import by_name, source
+from converters.hub.training_call import TrainingCall, is_moving
 
 
 class TF1Module:
-    """See `converters.parity.hub_module.HubModule`."""
+    """See `converters.hub.module.HubModule`."""
 
     def __init__(self, folder: pathlib.Path, saved_model):
         self._folder = folder

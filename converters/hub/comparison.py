@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 
-from converters.parity.comparison import OutputRow, compare_outputs
-from converters.parity.exact import REGULARIZATION, TRAINING, UPDATED, Exact, exact_values, with_default
-from converters.parity.hub_module import HubModule
+from converters.hub.module import HubModule
+from converters.parity.comparison import compare_outputs
+from converters.parity.exact import Exact, exact_values, with_default
 from converters.parity.outputs import own_outputs
+from converters.parity.report import REGULARIZATION, TRAINING, UPDATED, OutputRow
 
 
 def compare_with_module(
@@ -15,7 +16,7 @@ def compare_with_module(
     """Returns rows for inference, training mode, the moving statistics after one call in it, and the L2 sum.
 
     In training mode both sides compute batch norm with TensorFlow's fused op: Keras's own ops round in another order
-    (see `converters.fused_batch_norm`). Dropout is random, so what follows it is left out.
+    (see `converters.hub.batch_norm`). Dropout is random, so what follows it is left out.
 
     Args:
         model: a network of this project.

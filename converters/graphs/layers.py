@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import tensorflow as tf
 
-from converters.parity.constants import attribute, check_constant
-from converters.parity.graph_endpoints import plain_name
-from converters.parity.graph_nodes import constant, data_inputs, needed, source, through_identities
+from converters.graphs.constants import attribute, check_constant
+from converters.graphs.endpoints import plain_name
+from converters.graphs.nodes import constant, data_inputs, needed, source, through_identities
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
@@ -53,7 +53,7 @@ def folded_scopes(nodes: Mapping[str, object]) -> tuple[str, ...]:
     normalized = set()
     for node in nodes.values():
         scope, _, rest = (plain_name(node.name) or "").partition("/BatchNorm")
-        if rest and (node.op in FUSED or node.op == "Rsqrt" or rest.endswith("/mul_1") and node.op == "Mul"):
+        if rest and (node.op in FUSED or node.op == "Rsqrt" or (rest.endswith("/mul_1") and node.op == "Mul")):
             normalized.add(scope)
         if node.op == "BiasAdd" and not rest and scope.endswith("/BiasAdd"):
             weights = through_identities(nodes, data_inputs(node)[1]) if len(data_inputs(node)) > 1 else None

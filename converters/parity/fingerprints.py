@@ -15,8 +15,8 @@ from collections.abc import Mapping
 import numpy as np
 
 import checkpoints
-from converters.names import is_trainable
-from converters.parity.comparison import WeightRow
+from converters.parity.report import WeightRow
+from converters.weights import is_trainable
 
 TABLE = pathlib.Path(__file__).with_name("fingerprints.csv")
 DIFFERS = "not the published checksum"

@@ -8,20 +8,19 @@ import numpy as np
 import tensorflow as tf
 
 from converters.errors import ConversionError
-from converters.parity.constants import ITEM_BYTES, attribute, check_constant, shown
-from converters.parity.graph_float64 import as_float64
-from converters.parity.graph_nodes import bare, constant, data_inputs, needed, through_identities
-from converters.parity.graph_structure import CONVOLUTIONS, first_convolution
-from converters.parity.operations import check_operations
-from converters.parity.sessions import as_it_stands
+from converters.graphs.constants import ITEM_BYTES, attribute, check_constant, shown
+from converters.graphs.float64 import as_float64
+from converters.graphs.layers import CONVOLUTIONS, first_convolution
+from converters.graphs.nodes import bare, constant, data_inputs, needed, through_identities
+from converters.graphs.operations import check_operations
+from converters.graphs.sessions import as_it_stands
 
 # What may stand between the images and the first convolution and is run; before it lie decoders, crops and so on.
-_ARITHMETIC = frozenset(
-    """
-    Identity StopGradient Sub Mul Div RealDiv Add AddV2 BiasAdd Neg Maximum Minimum Reverse ReverseV2 Split Unpack Pack
-    ConcatV2 Pad PadV2 MirrorPad SpaceToBatchND FakeQuantWithMinMaxVars FakeQuantWithMinMaxArgs CheckNumerics
-    """.split()
-)
+_OPERATIONS = """
+Identity StopGradient Sub Mul Div RealDiv Add AddV2 BiasAdd Neg Maximum Minimum Reverse ReverseV2 Split Unpack Pack
+ConcatV2 Pad PadV2 MirrorPad SpaceToBatchND FakeQuantWithMinMaxVars FakeQuantWithMinMaxArgs CheckNumerics
+"""
+_ARITHMETIC = frozenset(_OPERATIONS.split())
 _PADS = ("Pad", "PadV2", "MirrorPad", "SpaceToBatchND", "Identity")
 _FED = ("Placeholder", "PlaceholderWithDefault")
 
@@ -185,9 +184,7 @@ def _evaluate(nodes, images: ImageInput, last: str, path) -> np.ndarray | None:
             tf.import_graph_def(tf.compat.v1.GraphDef(node=as_float64(part, path)), name="")
             given, result = (graph.get_tensor_by_name(f"{name}:0") for name in (images.node, last))
             with tf.compat.v1.Session(config=as_it_stands()) as session:
-                outputs = [
-                    session.run(result, {given: np.full(given.shape.as_list(), value)}) for value in (0, 0.5, 1)
-                ]
+                outputs = [session.run(result, {given: np.full(given.shape.as_list(), value)}) for value in (0, 0.5, 1)]
         return np.stack([output[0, 0, 0] for output in outputs]).astype(np.float64)
     except (ValueError, TypeError, KeyError, IndexError, tf.errors.OpError):
         return None

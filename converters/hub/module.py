@@ -1,6 +1,6 @@
 """A TF-Hub module on disk as a reference: its endpoints, and what it does in training mode.
 
-A module is read as data: its graphs are checked by `converters.parity.operations` and its variables assigned from its
+A module is read as data: its graphs are checked by `converters.graphs.operations` and its variables assigned from its
 checkpoint; no saver, initializer, main operation, asset or table of the file is run.
 """
 
@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from converters.errors import ConversionError
-from converters.parity.frozen_graph import first_line
-from converters.parity.tf1_module import TF1Module
-from converters.parity.tf2_module import TF2Module
-from converters.parity.training_call import TrainingCall
+from converters.graphs.frozen_graph import first_line
+from converters.hub.tf1_module import TF1Module
+from converters.hub.tf2_module import TF2Module
+from converters.hub.training_call import TrainingCall
 
 Arrays = Mapping[str, np.ndarray]
 

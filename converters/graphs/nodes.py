@@ -7,8 +7,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from converters.errors import ConversionError
-from converters.parity.constants import ITEM_BYTES, STRING, shown, value_of
-from converters.parity.operations import MAX_NODES
+from converters.graphs.constants import ITEM_BYTES, STRING, shown, value_of
+from converters.graphs.operations import MAX_NODES
 
 MAX_FILE_NODES = 1_000_000
 

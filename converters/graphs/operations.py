@@ -8,38 +8,36 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from converters.errors import ConversionError
-from converters.parity.constants import check_constant, shown
+from converters.graphs.constants import check_constant, shown
 
 MAX_NODES = 50_000  # an Inception V2 with all its training operations has 6,000
 MAX_DEPTH = 50  # of functions that call functions
 CONSTANTS_FACTOR, CONSTANTS_BYTES = 2, 64 << 20  # declared by constants: twice the file's size, and 64 MiB
 
-STATELESS = frozenset(
-    """
-    Const Placeholder PlaceholderWithDefault Identity IdentityN NoOp StopGradient PreventGradient Assert CheckNumerics
-    Conv2D DepthwiseConv2dNative BiasAdd BiasAddV1 MatMul MaxPool MaxPoolV2 AvgPool Relu Relu6 Sigmoid Tanh Elu
-    FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Softmax LogSoftmax L2Loss
-    Add AddV2 AddN Sub Mul Div RealDiv DivNoNan FloorDiv FloorMod Mod Maximum Minimum Neg Abs Square SquaredDifference
-    Sqrt Rsqrt Reciprocal Inv Exp Log Pow Floor Ceil Round Rint Sign
-    Mean Sum Max Min Prod All Any ArgMax ArgMin TopK TopKV2
-    Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd LogicalOr LogicalNot Select SelectV2
-    Reshape Squeeze ExpandDims Shape ShapeN Size Rank Cast Transpose Reverse ReverseV2 ConjugateTranspose
-    Slice StridedSlice Pack Unpack Concat ConcatV2 ConcatOffset Split SplitV Gather GatherV2 ZerosLike OnesLike
-    Pad PadV2 MirrorPad SpaceToBatchND BatchToSpaceND SpaceToBatch BatchToSpace SpaceToDepth DepthToSpace
-    Fill Tile Range BroadcastTo BroadcastArgs OneHot ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea
-    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel
-    RandomUniform
-    StatelessRandomUniform StatelessRandomUniformV2 StatelessRandomGetKeyCounter StatelessRandomGetAlg Bitcast
-    """.split()
-)
+_STATELESS = """
+Const Placeholder PlaceholderWithDefault Identity IdentityN NoOp StopGradient PreventGradient Assert CheckNumerics
+Conv2D DepthwiseConv2dNative BiasAdd BiasAddV1 MatMul MaxPool MaxPoolV2 AvgPool Relu Relu6 Sigmoid Tanh Elu
+FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Softmax LogSoftmax L2Loss
+Add AddV2 AddN Sub Mul Div RealDiv DivNoNan FloorDiv FloorMod Mod Maximum Minimum Neg Abs Square SquaredDifference
+Sqrt Rsqrt Reciprocal Inv Exp Log Pow Floor Ceil Round Rint Sign
+Mean Sum Max Min Prod All Any ArgMax ArgMin TopK TopKV2
+Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd LogicalOr LogicalNot Select SelectV2
+Reshape Squeeze ExpandDims Shape ShapeN Size Rank Cast Transpose Reverse ReverseV2 ConjugateTranspose
+Slice StridedSlice Pack Unpack Concat ConcatV2 ConcatOffset Split SplitV Gather GatherV2 ZerosLike OnesLike
+Pad PadV2 MirrorPad SpaceToBatchND BatchToSpaceND SpaceToBatch BatchToSpace SpaceToDepth DepthToSpace
+Fill Tile Range BroadcastTo BroadcastArgs OneHot ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea
+FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel
+RandomUniform
+StatelessRandomUniform StatelessRandomUniformV2 StatelessRandomGetKeyCounter StatelessRandomGetAlg Bitcast
+"""
+STATELESS = frozenset(_STATELESS.split())
 """What a graph of constants may compute with."""
 
-VARIABLES = STATELESS | set(
-    """
-    VarHandleOp ReadVariableOp AssignVariableOp AssignSubVariableOp AssignAddVariableOp VarIsInitializedOp VariableShape
-    DisableCopyOnRead Variable VariableV2 Assign AssignSub AssignAdd IsVariableInitialized
-    """.split()
-)
+_VARIABLES = """
+VarHandleOp ReadVariableOp AssignVariableOp AssignSubVariableOp AssignAddVariableOp VarIsInitializedOp VariableShape
+DisableCopyOnRead Variable VariableV2 Assign AssignSub AssignAdd IsVariableInitialized
+"""
+VARIABLES = STATELESS | frozenset(_VARIABLES.split())
 """The same with variables in memory: reads, and the updates of batch norm's moving statistics."""
 
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}

@@ -7,14 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from converters.errors import ConversionError
-from converters.parity import graph_structure
-from converters.parity.constants import shown
-from converters.parity.graph_endpoints import endpoint_ops
-from converters.parity.graph_float64 import as_float64
-from converters.parity.graph_input import find_input, input_range, placeholder
-from converters.parity.graph_nodes import bare, by_name, check_types, needed, read_graph
-from converters.parity.operations import check_operations
-from converters.parity.sessions import as_it_stands
+from converters.graphs import layers
+from converters.graphs.constants import shown
+from converters.graphs.endpoints import endpoint_ops
+from converters.graphs.float64 import as_float64
+from converters.graphs.images import find_input, input_range, placeholder
+from converters.graphs.nodes import bare, by_name, check_types, needed, read_graph
+from converters.graphs.operations import check_operations
+from converters.graphs.sessions import as_it_stands
 from mobilenets import SCOPES
 
 __all__ = ["FrozenGraph", "endpoint_ops"]
@@ -30,7 +30,7 @@ class FrozenGraph:
     """An inference graph with its variables frozen to constants.
 
     The graph is cut to what its endpoints need before TensorFlow imports it. What else the file has neither runs nor
-    hinders; what the endpoints need is checked by `converters.parity.operations`.
+    hinders; what the endpoints need is checked by `converters.graphs.operations`.
 
     Args:
         path: the ``.pb`` file (a binary ``GraphDef``).
@@ -72,11 +72,11 @@ class FrozenGraph:
 
         self.batch, *size, self.channels = images.shape
         self.image_size = tuple(size)
-        self.folded_scopes = graph_structure.folded_scopes(cut)
+        self.folded_scopes = layers.folded_scopes(cut)
         self.folded = bool(self.folded_scopes)
-        self.trains = graph_structure.computes_batch_statistics(cut.values())
-        self.strides = graph_structure.strides_of(cut)
-        self.paddings = graph_structure.paddings_of(cut)
+        self.trains = layers.computes_batch_statistics(cut.values())
+        self.strides = layers.strides_of(cut)
+        self.paddings = layers.paddings_of(cut)
         self.input_range = input_range(cut, images, path)
         cut = {name: bare(node) for name, node in cut.items()}
         if float64 and bodies:

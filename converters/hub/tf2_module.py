@@ -8,18 +8,18 @@ import numpy as np
 import checkpoints
 from checkpoints.hub_module import image_size
 from converters.errors import ConversionError
-from converters.parity.checked_graph import CheckedGraph, variable_node
-from converters.parity.constants import shown
-from converters.parity.inlining import inlined
-from converters.parity.operations import VARIABLES, check_operations
-from converters.parity.training_call import TrainingCall, is_moving
+from converters.graphs.checked_graph import CheckedGraph, variable_node
+from converters.graphs.constants import shown
+from converters.graphs.inlining import inlined
+from converters.graphs.operations import VARIABLES, check_operations
+from converters.hub.training_call import TrainingCall, is_moving
 from mobilenets import SCOPES
 
 _PARTS = ("__call__", "variables", "trainable_variables", "regularization_losses")
 
 
 class TF2Module:
-    """A reusable SavedModel; see `converters.parity.hub_module.HubModule`."""
+    """A reusable SavedModel; see `converters.hub.module.HubModule`."""
 
     takes_momentum = True
 

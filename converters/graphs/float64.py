@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from converters.errors import ConversionError
-from converters.parity.constants import attribute, shown, value_of
-from converters.parity.graph_nodes import data_inputs, through_identities
-from converters.parity.graph_structure import FUSED
+from converters.graphs.constants import attribute, shown, value_of
+from converters.graphs.layers import FUSED
+from converters.graphs.nodes import data_inputs, through_identities
 
 _FLOAT32, _FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
 

@@ -6,11 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from converters.errors import ConversionError
-from converters.parity.constants import RESOURCE, attribute, shown
-from converters.parity.frozen_graph import IMPORT_ERRORS, check_sizes, first_line
-from converters.parity.graph_nodes import bare, check_types, needed, source
-from converters.parity.operations import VARIABLES, check_operations
-from converters.parity.sessions import as_it_stands
+from converters.graphs.constants import RESOURCE, attribute, shown
+from converters.graphs.frozen_graph import IMPORT_ERRORS, check_sizes, first_line
+from converters.graphs.nodes import bare, check_types, needed, source
+from converters.graphs.operations import VARIABLES, check_operations
+from converters.graphs.sessions import as_it_stands
 
 _SEEDS = ([], [2])  # shapes of the state of dropout's random numbers, which has no name in a module
 _HANDLES = ("VarHandleOp", "VariableV2", "Variable")

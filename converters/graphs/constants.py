@@ -8,8 +8,8 @@ from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
 from converters.errors import ConversionError
 
-_TYPES = "float16 bfloat16 float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool".split()
-ITEM_BYTES = {tf.as_dtype(name).as_datatype_enum: tf.as_dtype(name).size for name in _TYPES}
+_TYPES = "float16 bfloat16 float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool"
+ITEM_BYTES = {tf.as_dtype(name).as_datatype_enum: tf.as_dtype(name).size for name in _TYPES.split()}
 STRING, RESOURCE = tf.string.as_datatype_enum, tf.resource.as_datatype_enum
 
 # Where a tensor's values are given one by one. Complex and quantized numbers, resources and variants are refused.

@@ -1,0 +1,1 @@
+"""TF-Hub modules: read as data, run, compared with, and written."""

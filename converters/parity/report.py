@@ -1,0 +1,146 @@
+"""The result of a comparison: a row per variable or endpoint, and the verdict."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+
+# Below this share of the model's endpoints, a comparison says too little to be called passed.
+LEAST_SHARE = 0.5
+# What the rows of a hub module are called that are no endpoints in inference mode.
+TRAINING, UPDATED, REGULARIZATION = "training: ", "after it: ", "regularization loss"
+_NO_ENDPOINTS = (TRAINING, UPDATED, REGULARIZATION, "default", "layer ")
+
+
+@dataclass(frozen=True)
+class WeightRow:
+    """One variable (or one layer whose structure differs): whether model and reference are equal.
+
+    Attributes:
+        name: slim variable name, or ``layer <slim scope>``.
+        shape: of the reference, or of the model where the reference has none.
+        finding: "equal", "missing in the model", "missing in the reference", "shape ..." or "N values differ"; of a
+            layer, both descriptions.
+        passed: whether it is equal.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    finding: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """One endpoint: how far the reference is from the exact model, and how far it may be.
+
+    Attributes:
+        name: endpoint name, as hub modules have it.
+        shape: of the reference.
+        model_shape: of the model.
+        reference_error: ``max|R - E| / max|E|``, R the reference and E the exact model (NaN where the shapes differ).
+        rounding: the same of our model in float32 on TensorFlow.
+        bound: what ``reference_error`` may be: the larger of the floor and 4 x ``rounding``, or the user's tolerance.
+        model_error: the same error of the model as it is, with its own dtype policy and backend; None in training
+            mode, where it is not computed.
+        max_absolute: ``max|R - E|``.
+        cosine: cosine similarity of reference and exact model.
+        top1_agreement: for logits, the share of images whose highest class is the same; None elsewhere.
+        passed: whether ``reference_error`` is within ``bound``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    model_shape: tuple[int, ...]
+    reference_error: float
+    rounding: float
+    bound: float
+    model_error: float | None
+    max_absolute: float
+    cosine: float
+    top1_agreement: float | None
+    passed: bool
+
+    @property
+    def max_relative(self) -> float:
+        """The former name of `reference_error`."""
+        return self.reference_error
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a verification; ``str(report)`` is a table.
+
+    Attributes:
+        comparison: "weights" or "outputs".
+        model: what was verified.
+        reference: what it was compared with.
+        rows: a `WeightRow` per variable (and per layer whose structure differs) or an `OutputRow` per endpoint, in
+            the order of the network.
+        tolerance: of outputs: the least bound of an endpoint, relative to its largest absolute value; None for
+            weights.
+        notes: sentences that the reader should know.
+        endpoints: how many endpoints the model has in inference mode; None for weights.
+        partial: whether a comparison of fewer than half of them may pass.
+    """
+
+    comparison: str
+    model: str
+    reference: str
+    rows: tuple[WeightRow, ...] | tuple[OutputRow, ...]
+    tolerance: float | None = None
+    notes: tuple[str, ...] = ()
+    endpoints: int | None = None
+    partial: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is enough to compare and all of it agrees."""
+        return bool(self.rows) and self.enough and all(row.passed for row in self.rows)
+
+    @property
+    def compared(self) -> int:
+        """How many of the model's endpoints (in inference mode) or variables were compared."""
+        return sum(not row.name.startswith(_NO_ENDPOINTS) for row in self.rows)
+
+    @property
+    def enough(self) -> bool:
+        """Whether the reference has at least half of the model's endpoints, or fewer are allowed."""
+        return self.endpoints is None or self.partial or self.compared >= LEAST_SHARE * self.endpoints
+
+    @property
+    def first_failure(self) -> WeightRow | OutputRow | None:
+        """The first row that does not agree: later ones follow from it."""
+        return next((row for row in self.rows if not row.passed), None)
+
+    def to_json(self) -> str:
+        """Returns the report as JSON text."""
+        first = self.first_failure
+        return json.dumps(
+            {
+                "passed": self.passed,
+                "comparison": self.comparison,
+                "model": self.model,
+                "reference": self.reference,
+                "tolerance": self.tolerance,
+                "endpoints_compared": None if self.endpoints is None else self.compared,
+                "endpoints_of_the_model": self.endpoints,
+                "first_failure": first.name if first else None,
+                "notes": list(self.notes),
+                "rows": [_json_row(row) for row in self.rows],
+            },
+            indent=1,
+        )
+
+    def __str__(self) -> str:
+        from converters.parity.report_text import report_text
+
+        return report_text(self)
+
+
+def _json_row(row) -> dict:
+    # JSON has neither NaN nor infinity.
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in dataclasses.asdict(row).items()
+    }
