@@ -4,9 +4,9 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def load_variables(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return dict(variables)
 
 
-def open_variables(path: str | os.PathLike[str]) -> VariableFile:
+def open_variables(path: str | os.PathLike[str] | Mapping[str, Any]) -> VariableFile:
     """Opens a source of variables; an array is read when it is accessed.
 
     Args:
@@ -44,7 +44,8 @@ def open_variables(path: str | os.PathLike[str]) -> VariableFile:
             - an archive (``.tgz``, ``.tar.gz``, ``.tar``) with one source in it, as the checkpoints were published,
             - a frozen graph (``.pb``),
             - an HDF5 file with a dataset for each variable,
-            - the folder of a TF-Hub module; its variables get their slim names.
+            - the folder of a TF-Hub module; its variables get their slim names,
+            - arrays by name in memory, or an opened source, which stays open.
 
     Returns:
         A read-only mapping from names to arrays, without variables of strings. Use it in a ``with`` block or close it.
@@ -57,6 +58,10 @@ def open_variables(path: str | os.PathLike[str]) -> VariableFile:
         with checkpoints.open_variables("mobilenet_v1_0.25_128.ckpt") as variables:
             print(variables.format, variables.shapes)
     """
+    if isinstance(path, VariableFile):
+        return path.renamed({name: name for name in path})
+    if isinstance(path, Mapping):
+        return VariableFile.from_arrays(path)
     variables = dataclasses.replace(_open(Path(path)), path=path)
     if not variables:
         variables.close()

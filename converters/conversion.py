@@ -1,18 +1,16 @@
 """The whole way from a source of slim variables to a Keras model, step by step."""
 
-import contextlib
 import pathlib
 import warnings
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import keras
 import numpy as np
 
 import checkpoints
 import mobilenets
-from converters.averages import AVERAGE, Chosen, Sorted, choose, is_average, sort_names
+from converters.averages import AVERAGE, CheckpointNames, choose, is_average, sort_names
 from converters.errors import ConversionError, ConversionWarning
 from converters.graph_facts import GraphFacts, graph_facts, options_for
 from converters.recognition import Network, matches, observed_widths, recognise
@@ -114,18 +112,19 @@ def conversion_of(
     **overrides,
 ) -> Conversion:
     """As `convert`, with the account of the conversion instead of warnings."""
-    with _opened(source) as given:
-        found = sort_names(given.variables)
-        shapes = Chosen(given.variables, found.owners()).shapes
-        network = recognise(shapes, given.label)
-        info = _published(network, name, given.label)
+    with checkpoints.open_variables(source) as variables:
+        label = str(variables.path)
+        names = sort_names(variables)
+        shapes = variables.renamed(names.owners()).shapes
+        network = recognise(shapes, label)
+        info = _published(network, name, label)
         multiplier = overrides.pop("depth_multiplier", info.depth_multiplier if info else network.depth_multiplier)
-        _check_multiplier(network, shapes, multiplier, given.label)
+        _check_multiplier(network, shapes, multiplier, label)
         graph = graph_facts(source)
-        strides, stride_notes = _stride_options(network.family, graph, given.label, overrides)
+        strides, stride_notes = _stride_options(network.family, graph, label, overrides)
         arguments = {
             "depth_multiplier": multiplier,
-            "input_shape": input_shape or _input_shape(info, given.image_size or graph.image_size),
+            "input_shape": input_shape or _input_shape(info, variables.image_size or graph.image_size),
             "head": head or ("classification" if network.num_classes else "feature_vector"),
             "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
             **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
@@ -141,27 +140,27 @@ def conversion_of(
         lines = differences(_without(expected, fresh), _without(shapes, unused))
         if lines:
             raise ConversionError(
-                f"{given.label} does not fit {network.family} with depth multiplier {multiplier:g} and the head "
+                f"{label} does not fit {network.family} with depth multiplier {multiplier:g} and the head "
                 f"{arguments['head']!r} ({len(expected)} variables): {describe(lines)}"
             )
-        sources = choose(expected.keys() - fresh, found, ema, given.label)
-        assign(model, Chosen(given.variables, sources), given.label, leave=fresh)
+        sources = choose(expected.keys() - fresh, names, ema, label)
+        assign(model, variables.renamed(sources), label, leave=fresh)
 
     notes = [
         *graph.notes,
         *stride_notes,
-        *_head_notes(network, head, arguments, unused, given.label),
-        *_finiteness_notes(slim_variables(model), strict, given.label),
-        *_checksum_notes(given),
+        *_head_notes(network, head, arguments, unused, label),
+        *_finiteness_notes(slim_variables(model), strict, label),
+        *_checksum_notes(variables),
     ]
     return Conversion(
         model=model,
-        source=given.label,
-        source_format=given.format,
-        source_files=given.files,
+        source=label,
+        source_format=variables.format,
+        source_files=variables.files,
         configuration={"family": network.family, "name": info.name if info else None, **arguments},
         averaged=sum(is_average(source) for source in sources.values()),
-        set_aside=_set_aside(found, sources, unused),
+        set_aside=_set_aside(names, sources, unused),
         notes=tuple(notes),
         origin=source,
         published=info.name if name is not None else None,
@@ -171,27 +170,6 @@ def conversion_of(
 def _head_text(model: keras.Model, arguments: Mapping) -> str:
     sizes = "x".join("?" if size is None else str(size) for size in model.output_shape[1:])
     return f"{arguments['head']} ({sizes})"
-
-
-class _Given(NamedTuple):
-    """A source, opened: what it is called, what it is, and what it holds."""
-
-    label: str
-    format: str
-    files: tuple[pathlib.Path, ...]
-    variables: Mapping[str, np.ndarray]
-    image_size: tuple[int | None, int | None] | None = None
-    checked: bool = True
-
-
-@contextlib.contextmanager
-def _opened(source) -> Iterator[_Given]:
-    if isinstance(source, Mapping):
-        yield _Given("The mapping", "mapping", (), source)
-        return
-    with checkpoints.open_variables(source) as variables:
-        files = tuple(variables.files)
-        yield _Given(str(source), variables.format, files, variables, variables.image_size, variables.checked)
 
 
 def _without(shapes: Mapping[str, tuple], names: Set[str]) -> dict[str, tuple]:
@@ -267,25 +245,25 @@ def _finiteness_notes(variables: Mapping[str, np.ndarray], strict: bool, source:
     return [note]
 
 
-def _checksum_notes(given: _Given) -> list[str]:
+def _checksum_notes(variables: checkpoints.VariableFile) -> list[str]:
     """A file whose format has no checksums is as good as its sha256, which only its origin can confirm."""
-    if given.checked:
+    if variables.checked:
         return []
-    sums = ", ".join(checkpoints.sha256(path) for path in given.files)
+    sums = ", ".join(checkpoints.sha256(path) for path in variables.files)
     return [
-        f"{given.label} ({given.format}) has no checksums, so that a damaged value in it goes unseen; its sha256 is "
-        f"{sums}, to compare with that of where it comes from."
+        f"{variables.path} ({variables.format}) has no checksums, which would detect a damaged value; its sha256 is "
+        f"{sums}: compare it with that of the origin."
     ]
 
 
-def _set_aside(found: Sorted, sources: Mapping[str, str], unused: Set[str]) -> dict[str, int]:
+def _set_aside(names: CheckpointNames, sources: Mapping[str, str], unused: Set[str]) -> dict[str, int]:
     """``{kind: count}`` of the entries that the model does not use."""
-    counts = {kind: len(names) for kind, names in found.companions.items()}
+    counts = {kind: len(group) for kind, group in names.companions.items()}
     taken = set(sources.values())
     if not any(map(is_average, taken)):
-        counts[f"{AVERAGE} (not taken)"] = len(found.averaged)
+        counts[f"{AVERAGE} (not taken)"] = len(names.averaged)
     else:
-        counts[f"{AVERAGE} (not taken)"] = len(found.averaged) - sum(map(is_average, taken))
-        counts["plain values of averaged variables"] = sum(name not in taken for name in found.plain - unused)
+        counts[f"{AVERAGE} (not taken)"] = len(names.averaged) - sum(map(is_average, taken))
+        counts["plain values of averaged variables"] = sum(name not in taken for name in names.plain - unused)
     counts["logits"] = len(unused)
     return {kind: count for kind, count in counts.items() if count}

@@ -58,10 +58,7 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
 
 
 def _weights(conversion: Conversion, model, name: str) -> Report:
-    with contextlib.ExitStack() as resources:
-        variables = conversion.origin
-        if not isinstance(variables, Mapping):
-            variables = resources.enter_context(checkpoints.open_variables(variables))
+    with checkpoints.open_variables(conversion.origin) as variables:
         averaged = conversion.averaged > 0
         report = verify_saved(name, slim_variables(model), variables, conversion.source, averaged, conversion.published)
     return compared_structure(report, model, structure(conversion.model), "the network that was built")

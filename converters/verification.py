@@ -92,11 +92,8 @@ def verify(
     with _variables(model) as (network, found):
         if not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".json":
             return verify_manifest(name, found, reference, network)
-        if isinstance(reference, Mapping):
-            report = verify_variables(name, found, reference, "The mapping", ema)
-        else:
-            with checkpoints.open_variables(reference) as variables:
-                report = verify_variables(name, found, variables, str(reference), ema, published)
+        with checkpoints.open_variables(reference) as variables:
+            report = verify_variables(name, found, variables, str(variables.path), ema, published)
         return report if network is None else verify_structure(report, network)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Set
 import keras
 import numpy as np
 
+import checkpoints
 from converters.errors import ConversionError
 from mobilenets import SCOPES, slim_name
 
@@ -133,19 +134,18 @@ def assign(
             all of them.
     """
     weights = {name: weight for name, weight in weights_by_slim_name(model).items() if name not in leave}
-    shapes = getattr(variables, "shapes", None) or {name: np.shape(array) for name, array in variables.items()}
-    lines = differences({name: tuple(weight.shape) for name, weight in weights.items()}, shapes)
+    arrays = checkpoints.open_variables(variables)
+    lines = differences({name: tuple(weight.shape) for name, weight in weights.items()}, arrays.shapes)
     if lines:
         raise ConversionError(f"{source} does not fit {model.name} ({len(weights)} variables): {describe(lines)}")
-    dtypes = getattr(variables, "dtypes", None) or {name: np.asarray(array).dtype for name, array in variables.items()}
-    lossy = [name for name, weight in weights.items() if not _widens(dtypes[name], weight.dtype)]
+    lossy = [name for name, weight in weights.items() if not _widens(arrays.dtypes[name], weight.dtype)]
     if lossy:
         raise ConversionError(
-            f"{source} holds {dtypes[lossy[0]]} values that {weights[lossy[0]].dtype} weights cannot keep exactly "
-            f"({len(lossy)} variables, {lossy[0]} first); build the model under that dtype policy."
+            f"{source} holds {arrays.dtypes[lossy[0]]} values that {weights[lossy[0]].dtype} weights cannot keep "
+            f"exactly ({len(lossy)} variables, {lossy[0]} first); build the model under that dtype policy."
         )
     for name, weight in weights.items():
-        weight.assign(variables[name])
+        weight.assign(arrays[name])
 
 
 def slim_variables(model: keras.Model) -> dict[str, np.ndarray]:

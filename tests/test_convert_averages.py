@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import checkpoints
 from converters import ConversionError
-from converters.averages import Chosen, Sorted, choose, sort_names
+from converters.averages import CheckpointNames, choose, sort_names
 
 NETWORK = [
     "MobilenetV2/Conv/weights",
@@ -51,7 +52,7 @@ def test_orphans_stay_for_the_accounting():
 
 @pytest.mark.parametrize("policy", ["auto", "never"])
 def test_without_averages_the_plain_values_are_taken(policy):
-    assert choose(NETWORK, Sorted(frozenset(NETWORK), frozenset(), {}), policy, "x.ckpt") == {
+    assert choose(NETWORK, CheckpointNames(frozenset(NETWORK), frozenset(), {}), policy, "x.ckpt") == {
         name: name for name in NETWORK
     }
 
@@ -59,12 +60,12 @@ def test_without_averages_the_plain_values_are_taken(policy):
 @pytest.mark.parametrize("policy", ["auto", "always"])
 @pytest.mark.parametrize("averaged", [TRAINABLE, NETWORK], ids=["trainables", "all"])
 def test_averages_of_trainables_and_plain_moving_statistics(policy, averaged):
-    chosen = choose(NETWORK, Sorted(frozenset(NETWORK), frozenset(averaged), {}), policy, "x.ckpt")
+    chosen = choose(NETWORK, CheckpointNames(frozenset(NETWORK), frozenset(averaged), {}), policy, "x.ckpt")
     assert chosen == {name: name + AVERAGE if name in TRAINABLE else name for name in NETWORK}
 
 
 def test_never_takes_the_plain_values():
-    assert choose(NETWORK, Sorted(frozenset(NETWORK), frozenset(NETWORK), {}), "never", "x.ckpt") == {
+    assert choose(NETWORK, CheckpointNames(frozenset(NETWORK), frozenset(NETWORK), {}), "never", "x.ckpt") == {
         name: name for name in NETWORK
     }
 
@@ -72,18 +73,18 @@ def test_never_takes_the_plain_values():
 @pytest.mark.parametrize(("policy", "averaged"), [("auto", TRAINABLE[:2]), ("always", TRAINABLE[:2]), ("always", [])])
 def test_some_averages_are_an_error_that_names_those_without(policy, averaged):
     with pytest.raises(ConversionError, match=r"x.ckpt holds averages for") as error:
-        choose(NETWORK, Sorted(frozenset(NETWORK), frozenset(averaged), {}), policy, "x.ckpt")
+        choose(NETWORK, CheckpointNames(frozenset(NETWORK), frozenset(averaged), {}), policy, "x.ckpt")
     for name in TRAINABLE:
         assert (name in str(error.value)) == (name not in averaged)
 
 
 def test_averages_of_moving_statistics_alone_count_for_nothing():
-    chosen = choose(NETWORK, Sorted(frozenset(NETWORK), frozenset(NETWORK[3:]), {}), "auto", "x.ckpt")
+    chosen = choose(NETWORK, CheckpointNames(frozenset(NETWORK), frozenset(NETWORK[3:]), {}), "auto", "x.ckpt")
     assert chosen == {name: name for name in NETWORK}
 
 
 def test_plain_values_that_are_not_there():
-    found = Sorted(frozenset(NETWORK[3:]), frozenset(TRAINABLE), {})
+    found = CheckpointNames(frozenset(NETWORK[3:]), frozenset(TRAINABLE), {})
     assert choose(NETWORK, found, "auto", "x.ckpt")[TRAINABLE[0]] == TRAINABLE[0] + AVERAGE
     with pytest.raises(
         ConversionError, match=f"no plain values of 3 variables that ema='never' needs: .*{TRAINABLE[0]}"
@@ -93,14 +94,14 @@ def test_plain_values_that_are_not_there():
 
 def test_unknown_policy():
     with pytest.raises(ValueError, match=r"'sometimes'.*auto, always, never"):
-        choose(NETWORK, Sorted(frozenset(NETWORK), frozenset(), {}), "sometimes", "x.ckpt")
+        choose(NETWORK, CheckpointNames(frozenset(NETWORK), frozenset(), {}), "sometimes", "x.ckpt")
 
 
 @given(st.sets(st.sampled_from(TRAINABLE)), st.sampled_from(["auto", "always", "never"]))
 def test_every_variable_has_one_source_or_there_is_an_error(averaged, policy):
     """All or none: a mixture of plain and averaged trainables never comes out."""
     try:
-        chosen = choose(NETWORK, Sorted(frozenset(NETWORK), frozenset(averaged), {}), policy, "x.ckpt")
+        chosen = choose(NETWORK, CheckpointNames(frozenset(NETWORK), frozenset(averaged), {}), policy, "x.ckpt")
     except ConversionError:
         assert averaged != set(TRAINABLE) and policy != "never"
         return
@@ -110,7 +111,7 @@ def test_every_variable_has_one_source_or_there_is_an_error(averaged, policy):
     assert taken == (set(TRAINABLE) if policy != "never" and averaged else set())
 
 
-def test_chosen_reads_an_array_only_when_asked():
+def test_an_array_is_read_when_it_is_accessed():
     class Counting(dict):
         reads = 0
         shapes = {"a": (2,), "a/ExponentialMovingAverage": (2,)}  # noqa: RUF012
@@ -121,7 +122,7 @@ def test_chosen_reads_an_array_only_when_asked():
             return super().__getitem__(key)
 
     variables = Counting({"a": np.zeros(2), "a/ExponentialMovingAverage": np.ones(2)})
-    chosen = Chosen(variables, {"a": "a/ExponentialMovingAverage"})
+    chosen = checkpoints.open_variables(variables).renamed({"a": "a/ExponentialMovingAverage"})
     assert (list(chosen), len(chosen), chosen.shapes) == (["a"], 1, {"a": (2,)})
     assert Counting.reads == 0
     assert chosen["a"].tolist() == [1, 1]

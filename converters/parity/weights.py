@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Set
 import keras
 import numpy as np
 
-from converters.averages import Chosen, Sorted, choose, sort_names
+import checkpoints
+from converters.averages import CheckpointNames, choose, sort_names
 from converters.errors import ConversionError
 from converters.manifest import configured_structure, fingerprints, read_manifest
 from converters.parity.comparison import compare_weights
@@ -87,10 +88,16 @@ def verify_variables(
     return Report("weights", name, reference, rows, notes=(*best.notes, *others, *notes))
 
 
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    """The shapes of a source's variables, averages under the name of their variable."""
+    variables = checkpoints.open_variables(arrays)
+    return variables.renamed(sort_names(variables).owners()).shapes
+
+
 def _different_networks(found: Arrays, variables: Arrays) -> tuple[str, ...]:
     """A note where the two sides are of another family or multiplier."""
     try:
-        sides = [recognise(Chosen(side, sort_names(side).owners()).shapes, "") for side in (found, variables)]
+        sides = [recognise(_shapes(side), "") for side in (found, variables)]
     except ConversionError:
         return ()
     ours, theirs = (f"{side.family} {side.depth_multiplier:g}" for side in sides)
@@ -112,7 +119,7 @@ def verify_saved(
         averaged: whether the conversion took averaged values.
         published: the published model that the source is: its known checksums are compared too.
     """
-    shapes = Chosen(variables, sort_names(variables).owners()).shapes
+    shapes = _shapes(variables)
     new = [key for key, array in found.items() if is_logits(key) and shapes.get(key) != array.shape]
     taken = {key: array for key, array in found.items() if key not in new}
     report = verify_variables(name, taken, variables, source, "always" if averaged else "never", published)
@@ -124,18 +131,19 @@ def verify_saved(
 
 def _reports(name: str, found: Arrays, variables: Arrays, reference: str, ema: str) -> Iterator[tuple[str, Report]]:
     """A report for each policy that may be what the model was made by."""
+    variables = checkpoints.open_variables(variables)
     names = sort_names(variables)
     # A model without a head has no use for the reference's logits; anything else that it lacks is a difference.
     headless = not any(map(is_logits, found))
     wanted = {key for key in names.owners() if not (headless and is_logits(key))}
     for policy in (ema,) if ema != "auto" else _possible(wanted, names):
-        rows = compare_weights(found, Chosen(variables, choose(wanted, names, policy, reference)))
+        rows = compare_weights(found, variables.renamed(choose(wanted, names, policy, reference)))
         trainable = [row for row in rows if is_trainable(row.name)]
         equal = sum(row.passed for row in trainable)
         note = f"{equal} of {len(trainable)} trainable variables equal the {VALUES[policy]} values in {reference}."
         yield policy, Report("weights", name, reference, rows, notes=(note,))
 
 
-def _possible(wanted: Set[str], names: Sorted) -> list[str]:
+def _possible(wanted: Set[str], names: CheckpointNames) -> list[str]:
     averaged = any(map(is_trainable, wanted & names.averaged))
     return ["always"] * averaged + ["never"] * (wanted <= names.plain or not averaged)
