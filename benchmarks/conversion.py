@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 METHOD = (
     "Wall time and peak resident memory of whole processes, run in turns; the files are in the page cache, and "
-    "matplotlib, which Keras imports where it finds it, is hidden. The checkpoint is one of mobilenet_v2_1.0_224 as "
-    "slim's trainer leaves it after a step, with moving averages of all trainable variables and two slots of RMSProp."
+    "matplotlib, which Keras imports if it is installed, is hidden. The checkpoint is one of mobilenet_v2_1.0_224 from "
+    "slim's trainer after one step, with moving averages of all trainable variables and two slots of RMSProp."
 )
 BARE, CONVERT, HELP = "python -c 'import tensorflow, keras'", "mobilenets convert", "mobilenets --help"
 # Keras imports matplotlib where it is installed, which users of the converter need not have, and which would make the

@@ -19,10 +19,10 @@ BATCHES = (1, 32, 256)
 POLICIES = ("float32", "mixed_float16")
 
 METHOD = (
-    "Median time on {device}. The batch lies on the device; inference is timed until the logits are back in the host's "
+    "Median time on {device}. The batch is on the device; inference is timed until the logits are back in the host's "
     "memory, a training step (SGD with momentum) until its loss is. Inference with and without XLA, "
-    "training without; the fused model is for inference alone. Float32 convolutions run as TensorFlow has them by "
-    "default, in TF32 where the device can."
+    "training without; the fused model is for inference only. Float32 convolutions run with TensorFlow's default, TF32 "
+    "if the device has it."
 )
 
 

@@ -35,7 +35,7 @@ TOLERANCE = 1e-3
 METHOD = (
     "Median time from a NumPy batch to NumPy logits. All contenders of a work and batch are timed in turns within one "
     "process, on the same images, {cores} threads each, in float32; ours also rescale the images, the others get them "
-    "rescaled. Before it is timed, each contender's logits are held against those of its Keras model (transformers "
+    "rescaled. Before it is timed, each contender's logits are compared with those of its Keras model (transformers "
     "has none with the same weights)."
 )
 

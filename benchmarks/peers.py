@@ -15,7 +15,8 @@ import tensorflow as tf
 
 import converters
 from benchmarks.machine import cores
-from benchmarks.subjects import APPLICATIONS, CLASSES, CONSTRUCTORS, Subject, Work
+from benchmarks.subjects import APPLICATIONS, CLASSES, Subject, Work
+from mobilenets import CONSTRUCTORS
 
 Predict = Callable[[np.ndarray], np.ndarray]
 

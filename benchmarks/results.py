@@ -24,11 +24,11 @@ class Target:
         return self.found >= self.bound if self.at_least else self.found <= self.bound
 
     def row(self) -> Row:
-        wanted = f"{'at least' if self.at_least else 'at most'} {number(self.bound)} {self.unit}"
+        bound = f"{'at least' if self.at_least else 'at most'} {number(self.bound)} {self.unit}"
         return {
             "target": self.what,
-            "wanted": wanted,
-            "found": f"{number(self.found)} {self.unit}",
+            "bound": bound,
+            "measured": f"{number(self.found)} {self.unit}",
             "met": "yes" if self.met else "**no**",
         }
 
@@ -42,7 +42,7 @@ class Result:
         method: a sentence or two on what was done.
         tables: caption -> rows, for people.
         measurements: all figures, a row each.
-        targets: what was wanted, and whether it was reached.
+        targets: the bounds, and whether they are met.
         left_out: contender -> why.
         machine: as `machine.describe` gives it.
         headline: Markdown for the project's own README; nothing of it goes there without one.

@@ -37,10 +37,10 @@ QUICK = (Run(V2_SMALL, 3, Schedule(1, 0, 1, 0), batch=8),)
 
 METHOD = (
     "Median time of a step of SGD with momentum, float32, with weight decay. The stages are timed in "
-    "TensorFlow functions of their own, each with those before it, and subtracted; `fit` runs an epoch on one batch "
-    "that is in memory, so its share beyond the whole step is Keras's trainer with its metrics and callbacks. What can "
-    "be saved is timed as steps of `fit` too, each change by itself. Some calls of `fit` stall, for 2.56 or 5.11 s "
-    "whatever the work; with few calls that can be the median, and the minimum tells more."
+    "separate TensorFlow functions, each with the stages before it, and subtracted. `fit` runs an epoch on one batch "
+    "in memory, so its share beyond the whole step is Keras's trainer with its metrics and callbacks. Each change "
+    'under "What can be saved" is timed alone, also as steps of `fit`. Some calls of `fit` stall for 2.56 or 5.11 s, '
+    "independent of the work; with few calls that can be the median, so compare the minimum."
 )
 
 

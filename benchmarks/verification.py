@@ -13,9 +13,9 @@ from benchmarks.results import Result, Target
 log = logging.getLogger(__name__)
 
 METHOD = (
-    "`converters.verify` of every published model at batch 2, in float32, against the slim graph frozen with made-up "
-    "weights, one after another in one process, whose peak memory is taken. The models are converted from the same "
-    "frozen graphs; the graphs are made beforehand, in another process."
+    "`converters.verify` of every published model at batch 2, in float32, with the slim graph frozen with made-up "
+    "weights, one after another in one process, whose peak memory is measured. The models are converted from the same "
+    "frozen graphs; another process makes the graphs first."
 )
 QUICK = ("mobilenet_v2_035_96", "mobilenet_v1_025_128")
 
