@@ -8,10 +8,12 @@ import click
 
 from converters.commands.console import Program
 from converters.commands.convert import convert_command
+from converters.commands.embed import embed_command
+from converters.commands.evaluate import evaluate_command
 from converters.commands.export import export_command
 from converters.commands.fetch import fetch_command
 from converters.commands.info import info_command, list_command
-from converters.commands.predict import embed_command, evaluate_command, predict_command
+from converters.commands.predict import predict_command
 from converters.commands.verify import verify_command
 
 COMMANDS = (

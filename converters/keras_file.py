@@ -6,6 +6,7 @@ import pathlib
 import keras
 
 import checkpoints
+import mobilenets
 from converters.conversion import Conversion
 from converters.errors import ConversionError
 from converters.manifest import (
@@ -13,6 +14,7 @@ from converters.manifest import (
     differing_variables,
     manifest_of,
     manifest_path,
+    published_in_manifest,
     read_manifest,
 )
 from converters.staging import check_model_path
@@ -107,3 +109,17 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
         # Keras lets zipfile's, h5py's and its own errors of many types through.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConversionError(f"{path} cannot be opened as a Keras model: {reason}") from error
+
+
+def load_checked_model(path: str | pathlib.Path) -> tuple[keras.Model, mobilenets.ModelInfo | None]:
+    """Loads a ``.keras`` file and, where a manifest is next to it, compares it with the manifest.
+
+    Returns:
+        The model, and the published model that the manifest names, if any.
+
+    Raises:
+        ConversionError: See `load_model`; a missing manifest is no error.
+        FileNotFoundError: The file does not exist.
+    """
+    model = load_model(path) if manifest_path(path).is_file() else open_keras_file(path)
+    return model, published_in_manifest(path)

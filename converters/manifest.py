@@ -105,3 +105,17 @@ def differing_variables(variables: Mapping[str, np.ndarray], manifest: Mapping) 
         + [f"+ {name}" for name in sorted(found.keys() - expected.keys())]
         + [f"! {name}" for name in sorted(found.keys() & expected.keys()) if found[name] != expected[name]]
     )
+
+
+def published_in_manifest(model_path: str | pathlib.Path) -> mobilenets.ModelInfo | None:
+    """Returns the published model that the manifest next to a ``.keras`` file names, if there is one.
+
+    Raises:
+        ConversionError: The file with the manifest's name is not a manifest.
+    """
+    path = manifest_path(model_path)
+    name = read_manifest(path).get("configuration", {}).get("name") if path.is_file() else None
+    try:
+        return mobilenets.get_model_info(name) if name else None
+    except ValueError:
+        return None

@@ -3,19 +3,19 @@
 import numpy as np
 
 
-def preprocess(image: np.ndarray, image_size: int, central_fraction: float = 0.875) -> np.ndarray:
+def preprocess(image: np.ndarray, image_size: int | tuple[int, int], central_fraction: float = 0.875) -> np.ndarray:
     """Crops and resizes an image as slim's evaluation does (``inception_preprocessing.py: preprocess_for_eval``).
 
-    The central part of the image is resized to a square; the aspect ratio is not kept. The resizing is TensorFlow's
+    The central part of the image is resized; the aspect ratio is not kept. The resizing is TensorFlow's
     legacy bilinear one, with the grid aligned to the top left corner. ``tf.image.resize`` gives other pixels.
 
     Args:
         image: uint8 (height, width, 3), RGB.
-        image_size: height and width of the result, in pixels.
+        image_size: height and width of the result, in pixels; one number stands for both.
         central_fraction: fraction of the height and of the width that is kept, in (0, 1].
 
     Returns:
-        Float32 (image_size, image_size, 3) in [0, 1], the input of models with ``rescale_inputs=True``.
+        Float32 (height, width, 3) in [0, 1], the input of models with ``rescale_inputs=True``.
 
     Raises:
         ValueError: if the image or an argument is not as described.
@@ -29,14 +29,15 @@ def preprocess(image: np.ndarray, image_size: int, central_fraction: float = 0.8
         raise ValueError(f"image must be uint8 (height, width, 3), not {image.dtype} {image.shape}.")
     if not 0 < central_fraction <= 1:
         raise ValueError(f"central_fraction must lie in (0, 1], not {central_fraction!r}.")
-    if image_size < 1:
+    height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    if height < 1 or width < 1:
         raise ValueError(f"image_size must be at least 1, not {image_size!r}.")
     top, left = (int((size - size * central_fraction) / 2) for size in image.shape[:2])
     middle = image[top : image.shape[0] - top, left : image.shape[1] - left]
     # All computation is in float32, to round as TensorFlow does.
     pixels = middle.astype(np.float32) * np.float32(1 / 255)
-    columns = _resize(pixels, image_size, axis=1)
-    return _resize(columns, image_size, axis=0)
+    columns = _resize(pixels, width, axis=1)
+    return _resize(columns, height, axis=0)
 
 
 def _resize(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:

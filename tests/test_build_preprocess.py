@@ -37,6 +37,16 @@ def test_the_crop_truncates_as_tensorflow_does():
     np.testing.assert_array_equal(mobilenets.preprocess(image, 224), mobilenets.preprocess(cropped, 224, 1.0))
 
 
+@pytest.mark.parametrize("shape", [(333, 500), (31, 33)])
+def test_height_and_width(shape):
+    image = noise(*shape)
+    pixels = mobilenets.preprocess(image, (96, 160))
+    assert pixels.shape == (96, 160, 3)
+    cropped = tf.image.central_crop(tf.image.convert_image_dtype(image, tf.float32), 0.875)
+    expected = tf.compat.v1.image.resize_bilinear(cropped[None], [96, 160], align_corners=False)[0].numpy()
+    np.testing.assert_allclose(pixels, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("image", "arguments", "named"),
     [
@@ -48,6 +58,7 @@ def test_the_crop_truncates_as_tensorflow_does():
         (np.zeros((9, 9, 3), np.uint8), {"central_fraction": 0.0}, "central_fraction"),
         (np.zeros((9, 9, 3), np.uint8), {"central_fraction": 1.5}, "central_fraction"),
         (np.zeros((9, 9, 3), np.uint8), {"image_size": 0}, "image_size"),
+        (np.zeros((9, 9, 3), np.uint8), {"image_size": (32, 0)}, "image_size"),
     ],
 )
 def test_bad_input(image, arguments, named):

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import mobilenets
 from converters.cli import main
-from converters.commands.predict import embed_command
+from converters.commands.embed import embed_command
 from converters.images import embedding
 from converters.images.embedding import embed
 from converters.images.embedding_files import metadata_of

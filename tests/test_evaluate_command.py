@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from converters.cli import main
-from converters.commands.predict import evaluate_command
+from converters.commands.evaluate import evaluate_command
 from converters.conversion import conversion_of
 from converters.keras_file import save_model
 

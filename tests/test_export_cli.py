@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import converters
 import mobilenets
 from converters.cli import main
-from converters.commands.export import export_command, image_files
+from converters.commands.export import export_command
 from converters.exporting.formats import FORMATS, QUANTIZATIONS
 from tests.networks import set_weights, slim_weights
 from tests.oracle import made_up_variables
@@ -103,8 +104,52 @@ def test_a_mismatch_is_status_1(folder, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_stand_for_the_images_in_them(folder, tmp_path):
+def test_folders_and_globs_stand_for_the_images_in_them(folder, tmp_path):
     photos = folder / "photos"
-    assert image_files((photos, photos / "notes.txt")) == [*sorted(photos.glob("*.png")), photos / "notes.txt"]
-    with pytest.raises(ValueError, match="holds no images"):
-        image_files((tmp_path,))
+    options = ["--format", "litert", "--json", "--images", photos, "--images", photos / "[01].png"]
+    result = invoke(folder / "model.keras", tmp_path / "out.tflite", *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["images"] == 8
+
+
+def test_a_model_that_is_not_square(folder, tmp_path):
+    mobilenets.MobileNetV1(0.25, (48, 32, 3), num_classes=3).save(tmp_path / "model.keras")
+    options = ["--format", "litert", "--quantize", "int8", "--images", folder / "photos", "--json"]
+    result = invoke(tmp_path / "model.keras", tmp_path / "out.tflite", *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["images"] == 6
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_model_for_any_size_is_calibrated_at_the_size_that_predict_uses(known, folder, tmp_path, monkeypatch):
+    path = tmp_path / "model.keras"
+    model = mobilenets.MobileNetV1(0.25, (None, None, 3), num_classes=3)
+    variables = converters.slim_variables(model)
+    name = "mobilenet_v1_025_128" if known else None
+    conversion = converters.conversion_of(variables, name=name, input_shape=(None, None, 3))
+    converters.save_model(conversion, path)
+    sizes = []
+
+    def export(model, path, format, *, images, **_):
+        sizes.append(images.shape[1:3])
+        raise converters.ExportMismatch("Stop here.")
+
+    monkeypatch.setattr(converters, "export", export)
+    result = invoke(path, tmp_path / "out.tflite", "--format", "litert", "--images", folder / "photos" / "0.png")
+    assert result.exit_code == 1
+    assert sizes == [(128, 128) if known else (224, 224)] == [converters.open_image_model(path).image_size]
+
+
+@pytest.mark.parametrize("format", ["litert", "hub"])
+def test_a_file_that_differs_from_its_manifest_is_refused(format, tmp_path):
+    variables = converters.slim_variables(mobilenets.MobileNetV1(0.25, (32, 32, 3), num_classes=3))
+    conversion = converters.conversion_of(variables, input_shape=(32, 32, 3))
+    converters.save_model(conversion, tmp_path / "model.keras")
+    layer = next(layer for layer in conversion.model.layers if layer.weights)
+    layer.weights[0].assign(-layer.weights[0])
+    conversion.model.save(tmp_path / "model.keras")
+    before = sorted(os.listdir(tmp_path))
+    result = invoke(tmp_path / "model.keras", tmp_path / "out.tflite", "--format", format)
+    assert result.exit_code == 2
+    assert "does not hold the weights that its manifest lists" in result.stderr
+    assert sorted(os.listdir(tmp_path)) == before

@@ -121,7 +121,7 @@ def test_info_of_a_file_without_manifest_and_size(name, published, tmp_path):
     assert facts["input"] == ([160, 160, 3] if published else [224, 224, 3])
     text = invoke(tmp_path / "m.keras").stdout
     assert ("published: 21 million" in text) == bool(published)
-    assert ("none that the manifest" in text) != bool(published)
+    assert ("not identified" in text) != bool(published)
 
 
 def test_info_of_a_published_name():

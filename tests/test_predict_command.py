@@ -1,12 +1,14 @@
 """``mobilenets predict`` as a user meets it."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import checkpoints
 import converters
 from converters.cli import main
 from converters.commands.predict import predict_command
@@ -84,7 +86,7 @@ def test_a_broken_image_is_named_and_the_others_are_answered(folder):
     ("arguments", "sentence"),
     [
         (["model.keras", "empty"], "holds no images"),
-        (["model.keras", "good/*.gif"], "No file is named like"),
+        (["model.keras", "good/*.gif"], "No file matches"),
         (["absent.keras", "good"], "does not exist"),
         (["model.keras", "good", "--image-size", 96], "takes images of 64x64 pixels, not of 96x96"),
         (["model.keras", "good", "--labels", "good/000.png"], "not a text in UTF-8"),
@@ -133,8 +135,9 @@ def test_a_model_whose_weights_are_not_its_manifests(folder, shared, tmp_path):
 @pytest.mark.parametrize(("arguments", "size"), [({"input_shape": (None, None, 3)}, 224), ({}, 64)])
 def test_the_image_size(tmp_path, arguments, size):
     path = write_model(tmp_path / "model.keras", **arguments)
-    assert open_image_model(path).image_size == size
-    assert open_image_model(path, None if size == 64 else 96).image_size == (64 if size == 64 else 96)
+    assert open_image_model(path).image_size == (size, size)
+    if size == 224:
+        assert open_image_model(path, 96).image_size == (96, 96)
 
 
 def test_images_from_minus_one_to_one(tmp_path):
@@ -151,3 +154,67 @@ def test_softmax_and_order():
     probabilities = softmax(np.array([[1000.0, 1000.0, -1000.0]], np.float32))
     np.testing.assert_array_equal(probabilities, [[0.5, 0.5, 0.0]])
     assert best(probabilities[0], 2) == ((0, 0.5), (1, 0.5))
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "embed"])
+def test_notes_on_the_conversion_of_a_checkpoint(command, folder, tmp_path, monkeypatch):
+    """All of them are printed, NaN too, and each is a warning in Python."""
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
+    variables = converters.slim_variables(converters.open_image_model(folder / "model.keras").model)
+    variables["MobilenetV1/Conv2d_0/weights"][0, 0, 0, 0] = np.nan
+    prefix = tmp_path / "net.ckpt"
+    checkpoints.save_checkpoint(variables, prefix)
+    shutil.copytree(folder / "good", tmp_path / "classes" / "0")
+    arguments = {
+        "predict": [folder / "good"],
+        "evaluate": [tmp_path / "classes", "--labels", folder / "labels.txt"],
+        "embed": [folder / "good", "-o", tmp_path / "out.npz"],
+    }[command]
+    size = ["--image-size", "224"]
+    result = CliRunner().invoke(main, [command, str(prefix), *map(str, arguments), *size])
+    assert result.exit_code == 0, result.output
+    notes = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
+    assert notes == [f"Note: {note}" for note in converters.conversion_of(prefix).notes]
+    assert any("NaN" in note for note in notes) and "Warning" not in result.stderr
+    with pytest.warns(converters.ConversionWarning, match="NaN"):
+        opened = open_image_model(prefix)
+    assert [f"Note: {note}" for note in opened.notes] == notes
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "embed"])
+def test_a_model_that_is_not_square(command, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
+    path = write_model(tmp_path / "wide.keras", input_shape=(48, 80, 3), num_classes=5)
+    shutil.copytree(folder / "good", tmp_path / "classes" / "0")
+    arguments = {
+        "predict": [folder / "good"],
+        "evaluate": [tmp_path / "classes"],
+        "embed": [folder / "good", "-o", tmp_path / "out.npz"],
+    }[command]
+    for size in ([], ["--image-size", "48x80"]):
+        result = CliRunner().invoke(main, [command, str(path), *map(str, arguments), *size, "--json"])
+        assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    if command == "predict":
+        model, paths = keras.saving.load_model(path), sorted((folder / "good").iterdir())
+        expected = keras.ops.convert_to_numpy(model(load_images(paths, (48, 80)))).argmax(1)
+        assert [answer["predictions"][0]["class"] for answer in facts] == list(expected)
+    assert command != "evaluate" or facts["image_size"] == [48, 80]
+    result = CliRunner().invoke(main, [command, str(path), *map(str, arguments), "--image-size", "80x48"])
+    assert result.exit_code == 2 and "takes images of 48x80 pixels, not of 80x48" in result.stderr
+
+
+def test_names_that_begin_with_a_dot_are_skipped_in_folders(tmp_path):
+    write_images(tmp_path / "images" / ".thumbnails", 1)
+    (shown,) = write_images(tmp_path / "images", 1)
+    hidden = shutil.copy(shown, tmp_path / "images" / "._000.png")
+    assert list(ImagePaths([tmp_path / "images"])) == [str(shown)]
+    assert list(ImagePaths([hidden])) == [str(hidden)]
+    shown.unlink()
+    with pytest.raises(ValueError, match="holds no images"):
+        ImagePaths([tmp_path / "images"])
+
+
+def test_no_answers_are_a_list_too(folder, tmp_path):
+    (tmp_path / "empty.txt").touch()
+    assert json.loads(invoke(folder / "model.keras", "--list", tmp_path / "empty.txt", "--json").stdout) == []

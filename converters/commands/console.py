@@ -1,14 +1,11 @@
-"""What all commands share: how they work, how they fail, how they speak to programs."""
+"""What all commands share: errors as sentences, JSON, image sizes, and the loading of Keras."""
 
 import contextlib
-import gc
-import warnings
-from collections.abc import Iterator
 
 import click
-from rich.console import Console
 
-from converters.commands.quiet import import_tensorflow_quietly, lasting_stderr
+from converters.commands.display import Display
+from converters.commands.quiet import import_tensorflow_quietly
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -20,14 +17,14 @@ class UnusableInput(click.ClickException):
 
 
 class Mismatch(click.ClickException):
-    """One sentence on standard error and exit status 1: what was made is not what it should be."""
+    """One sentence on standard error and exit status 1: a comparison failed."""
 
     exit_code = 1
 
 
 @contextlib.contextmanager
 def unusable_input_as_sentence():
-    """Errors that input causes, as a sentence instead of a traceback."""
+    """Turns the errors that input causes into a sentence instead of a traceback."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -42,25 +39,31 @@ class Program(click.Group):
             return super().invoke(ctx)
 
 
-@contextlib.contextmanager
-def working(first: str):
-    """A spinner on standard error that tells the step in hand; silent where nobody watches."""
-    with (
-        lasting_stderr() as stderr,
-        Console(file=stderr).status(first) as status,
-        warnings.catch_warnings(),
-        _without_garbage_collection(),
-    ):
-        warnings.simplefilter("ignore")
-        import_tensorflow_quietly()
-        yield status.update
+class ImageSize(click.ParamType):
+    """``224`` or ``192x160`` (height x width), as ``(height, width)``; with ``or_any`` also ``any``: two None."""
+
+    name = "SIZE"
+
+    def __init__(self, or_any: bool = False):
+        self.or_any = or_any
+
+    def convert(self, value, param, ctx):
+        """Reads the text."""
+        if isinstance(value, tuple):
+            return value
+        if value == "any" and self.or_any:
+            return None, None
+        height, _, width = value.partition("x")
+        try:
+            size = int(height), int(width or height)
+        except ValueError:
+            size = 0, 0
+        if min(size) < 1 or value.endswith("x"):
+            self.fail(f"{value!r} is not a size such as 224{', 192x160 or any' if self.or_any else ' or 192x160'}.")
+        return size
 
 
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """What the imports make stays to the end; looking through it again and again takes a tenth of a command's time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+def load_keras(display: Display) -> None:
+    """Imports TensorFlow and Keras, as the current step."""
+    display.step("Loading TensorFlow and Keras")
+    import_tensorflow_quietly()

@@ -1,24 +1,19 @@
-"""The command ``mobilenets fetch``, and the bar that any command shows while it downloads."""
+"""The command ``mobilenets fetch``."""
 
-import contextlib
 import json
 import pathlib
-from collections.abc import Callable, Iterator
 
 import click
-import lazy_loader
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+import checkpoints
+import mobilenets
 from converters.commands.console import as_json
-
-checkpoints = lazy_loader.load("checkpoints")
-mobilenets = lazy_loader.load("mobilenets")
+from converters.commands.display import display_on_stderr
 
 
 @click.command("fetch", short_help="Download the archives of published models.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All of a family.")
+@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All models of a family.")
 @click.option("--all", "everything", is_flag=True, help="All 39 published models.")
 @click.option(
     "--cache",
@@ -29,9 +24,9 @@ mobilenets = lazy_loader.load("mobilenets")
 def fetch_command(names, family, everything, cache, as_json):
     """Download the archives of published models and print their paths.
 
-    NAME is a published model, a hub handle, or the URL of any file. A download that breaks off goes on where it
-    stopped when the command is run again. What is there already is checked against the sha256 it had at first. Where
-    one cannot be had, the others are fetched all the same, and the exit status is 2.
+    NAME is a published model, a hub handle, or the URL of any file. If a download is interrupted, run the same command
+    again and it resumes. A file in the cache is checked against the sha256 of its first download. If one download
+    fails, the others continue, and the exit status is 2.
     """
     urls = _urls(names, family, everything)
     if not urls:
@@ -39,8 +34,9 @@ def fetch_command(names, family, everything, cache, as_json):
     fetched, failed = [], []
     for name, url in urls.items():
         try:
-            with download_bar(name) as progress:
-                path = checkpoints.fetch(url, cache=cache, progress=progress)
+            with display_on_stderr() as display:
+                display.step(name)
+                path = checkpoints.fetch(url, cache=cache, progress=display.downloaded)
         except checkpoints.DownloadError as error:
             click.echo(f"Error: {error}", err=True)
             failed.append(name)
@@ -49,35 +45,16 @@ def fetch_command(names, family, everything, cache, as_json):
             click.echo(path)
         fetched.append({"name": name, "url": url, "path": str(path), "bytes": path.stat().st_size})
     if as_json:
-        found = [facts | {"sha256": checkpoints.sha256(facts["path"])} for facts in fetched]
-        click.echo(json.dumps(found, indent=1))
+        facts = [file | {"sha256": checkpoints.sha256(file["path"])} for file in fetched]
+        click.echo(json.dumps(facts, indent=1))
     if failed and len(urls) > 1:
         click.echo(f"{len(failed)} of {len(urls)} could not be fetched: {', '.join(failed)}.", err=True)
     if failed:
         click.get_current_context().exit(2)
 
 
-@contextlib.contextmanager
-def download_bar(label: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Give a callback for `checkpoints.fetch` that shows a bar on standard error; silent where nobody watches."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _urls(names: tuple[str, ...], family: str | None, everything: bool) -> dict[str, str]:
-    """Each model that is wanted, once, and its URL."""
+    """Each model to download, once, and its URL."""
     listed = mobilenets.list_models(None if everything else family) if everything or family else []
     urls = {}
     for name in (*names, *listed):

@@ -1,4 +1,4 @@
-"""The commands ``mobilenets list | info``: the published models, what a file holds, and a picture of either."""
+"""The commands ``mobilenets list | info``: the published models, the facts of a file, and pictures of both."""
 
 import contextlib
 import json
@@ -6,11 +6,10 @@ import pathlib
 from collections.abc import Mapping
 
 import click
-import lazy_loader
 
-from converters.commands.console import as_json, working
-
-mobilenets = lazy_loader.load("mobilenets")
+import mobilenets
+from converters.commands.console import as_json, load_keras
+from converters.commands.display import display_on_stderr
 
 
 @click.command("list")
@@ -37,16 +36,16 @@ def _models_table(infos):
     return table
 
 
-@click.command("info", short_help="Tell what is known of a model, or draw it.")
+@click.command("info", short_help="Print the facts of a model, or draw it.")
 @click.argument("model")
 @click.option("--plot", type=click.Path(path_type=pathlib.Path), help="Draw the network: a .png, .svg or .pdf.")
 @as_json
 def info_command(model, plot, as_json):
-    """Tell what is known of MODEL, a published model (name or hub handle), or what a .keras file holds.
+    """Print the facts of MODEL: a published model (name or hub handle) or a .keras file.
 
-    Of a published model: image size, parameters, multiply-adds, accuracy, and where it lies. Of a file:
-    layers, parameters, multiply-adds beside the published ones, receptive field and memory for one image.
-    A picture (--plot) needs mobilenets[plots].
+    For a published model: image size, parameters, multiply-adds, accuracy, and its URLs. For a file, which is compared
+    with the manifest next to it if there is one: layers, parameters, multiply-adds and the published number of them,
+    receptive field, and memory for one image. A picture (--plot) needs mobilenets[plots].
     """
     if model.endswith(".keras"):
         facts, shown = _of_file(model, plot)
@@ -62,63 +61,60 @@ def info_command(model, plot, as_json):
 
 def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
     """The facts of a file as JSON values, and as people read them."""
-    with working("Loading TensorFlow and Keras") as say:
+    with display_on_stderr() as display:
+        load_keras(display)
+        from converters.images.sizes import image_size_of
         from converters.inspection.measures import model_facts
         from converters.inspection.network_plot import check_plot, plot_network
-        from converters.keras_file import open_keras_file
+        from converters.keras_file import load_checked_model
 
         if plot:
             check_plot(plot)
-        say(f"Opening {path}")
-        loaded = open_keras_file(path)
-        published = _published(path, loaded.name)
-        size = None
-        if None in loaded.input_shape[1:3]:
-            size = published.image_size if published else 224
+        display.step(f"Opening {path}")
+        loaded, published = load_checked_model(path)
+        published = published or _named(loaded.name)
+        size = image_size_of(loaded, published) if None in loaded.input_shape[1:3] else None
         facts = model_facts(loaded, size)
         if plot:
-            say(f"Drawing {plot}")
+            display.step(f"Drawing {plot}")
             plot_network(loaded, plot, size)
     facts["published"] = published.to_dict() if published else None
     return facts, _readable(facts)
 
 
-def _published(path: str, model_name: str) -> "mobilenets.ModelInfo | None":
-    """The published model that a file is, as its manifest or else the model's own name says."""
-    from converters.manifest import manifest_path, read_manifest
-
-    names = [model_name]
-    if manifest_path(path).is_file():
-        names.insert(0, read_manifest(manifest_path(path))["configuration"].get("name"))
-    for name in filter(None, names):
-        with contextlib.suppress(ValueError):
-            return mobilenets.get_model_info(name)
+def _named(name: str) -> mobilenets.ModelInfo | None:
+    """The published model of that name, if there is one."""
+    with contextlib.suppress(ValueError):
+        return mobilenets.get_model_info(name)
     return None
 
 
 def _draw_published(name: str, plot: pathlib.Path) -> None:
-    with working("Loading TensorFlow and Keras") as say:
+    with display_on_stderr() as display:
+        load_keras(display)
         from converters.inspection.network_plot import check_plot, plot_network
 
         check_plot(plot)
-        say(f"Drawing {plot}")
+        display.step(f"Drawing {plot}")
         plot_network(mobilenets.build(name), plot)
 
 
-def _published_readable(info: "mobilenets.ModelInfo") -> dict[str, object]:
-    def beside(count: int, millions: float | None) -> str:
+def _published_readable(info: mobilenets.ModelInfo) -> dict[str, object]:
+    def with_published(count: int, millions: float | None) -> str:
         return f"{count:,}" if millions is None else f"{count:,} (published: {millions:g} million)"
 
-    size = f"{info.image_size}x{info.image_size}"
+    from converters.text import shape_text
+
+    size = shape_text((info.image_size, info.image_size))
     return {
         "name": info.name,
         "family": f"{info.family}, depth multiplier {info.depth_multiplier:g}",
         "image": f"{size}{'' if info.fixed_image_size else '; takes any size'}",
         "features": info.num_features,
         "classes": info.num_classes,
-        "parameters": beside(info.parameters, info.published_parameters_millions),
+        "parameters": with_published(info.parameters, info.published_parameters_millions),
         "trainable_parameters": info.trainable_parameters,
-        "multiply-adds": beside(info.macs, info.published_macs_millions),
+        "multiply-adds": with_published(info.macs, info.published_macs_millions),
         "published_accuracy": f"top-1 {info.top1} %, top-5 {info.top5} %",
         "checkpoint": f"{info.checkpoint_path} in {info.checkpoint_url}",
         "hub_handle": info.hub_handle,
@@ -126,29 +122,29 @@ def _published_readable(info: "mobilenets.ModelInfo") -> dict[str, object]:
 
 
 def _readable(facts: Mapping) -> dict[str, object]:
+    from converters.text import shape_text
+
     published = facts["published"]
     macs = f"{facts['macs']:,}"
     if published and published["published_macs_millions"]:
         size = published["image_size"]
-        macs += f" (published: {published['published_macs_millions']:g} million, at {size}x{size} with 1001 logits)"
-    height, width = facts["receptive_field"]
+        macs += (
+            f" (published: {published['published_macs_millions']:g} million, at {shape_text((size, size))} with "
+            f"{mobilenets.PUBLISHED_CLASSES} logits)"
+        )
     return {
         "name": facts["name"],
-        "published_model": published["name"] if published else "none that the manifest or the model's name says",
-        "image": _by(facts["input"]),
+        "published_model": published["name"] if published else "not identified",
+        "image": shape_text(facts["input"]),
         "layers": facts["layers"],
         "parameters": facts["parameters"],
         "trainable_parameters": facts["trainable_parameters"],
         "multiply-adds": macs,
-        "last_feature_map": f"{_by(facts['feature_map'])}, a value every {_by(facts['stride'])} pixels",
-        "receptive_field": f"{height}x{width} pixels",
+        "last_feature_map": f"{shape_text(facts['feature_map'])}, a value every {shape_text(facts['stride'])} pixels",
+        "receptive_field": f"{shape_text(facts['receptive_field'])} pixels",
         "weights": _megabytes(facts["weights_bytes"]),
         "peak_activations": f"{_megabytes(facts['peak_activation_bytes'])} per image",
     }
-
-
-def _by(sizes) -> str:
-    return "x".join(map(str, sizes))
 
 
 def _megabytes(count: int) -> str:

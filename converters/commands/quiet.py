@@ -1,69 +1,71 @@
-"""TensorFlow without its greetings: for programs whose standard error is read by people."""
+"""Programs whose standard error is read by people: native code writes there only if something fails."""
 
 import contextlib
+import faulthandler
+import gc
 import os
-import subprocess
+import shutil
 import sys
+import tempfile
+import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
-# What native code says in passing, by how the line begins: absl's information and warnings ("W0000 00:00:17..."),
-# those of LiteRT, and a line of MLIR's quantizer. Errors ("E0000", "F0000", "ERROR:") begin otherwise.
-CHATTER = r"[IW]\d{4} |INFO: |WARNING: |fully_quantize: "
-FILTER = f"""
-import re, sys
-for line in sys.stdin.buffer:
-    if not re.match(rb"{CHATTER}", line):
-        sys.stderr.buffer.write(line)
-        sys.stderr.buffer.flush()
-"""
-
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow and lets it log errors only.
-
-    Its native libraries write to file descriptor 2 while they load, before they can be told not to.
-    """
+    """Imports TensorFlow and Keras without their greetings and warnings, and lets TensorFlow log errors only."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with open(os.devnull, "w") as nowhere, _native_stderr_to(nowhere.fileno()):
+    first = "keras" not in sys.modules
+    with native_stderr_if_it_fails(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import keras  # noqa: F401
         import tensorflow as tf
     tf.get_logger().setLevel("ERROR")
+    if first:
+        # Imported modules live until exit; collecting garbage among them costs a tenth of a command's time.
+        gc.freeze()
 
 
 @contextlib.contextmanager
-def without_chatter() -> Iterator[None]:
-    """Leaves out what native code says in passing on standard error; errors and all other lines come through.
+def native_stderr_if_it_fails() -> Iterator[None]:
+    """Keeps what native code writes on standard error, and shows it only if the block fails.
 
-    The lines are sorted by a process of their own, so that the last words of a native crash come through too, and
-    native code never waits for a reader that needs Python's lock.
+    What Python writes to `sys.stderr` is shown at once. If native code ends the process, Python's fault handler prints
+    where the program was.
     """
-    # A session of its own: an interrupt from the keyboard is not for the filter.
-    command = [sys.executable, "-S", "-E", "-c", FILTER]
-    with (
-        subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as lines,
-        _native_stderr_to(lines.stdin.fileno()),
-    ):
-        yield
+    with tempfile.TemporaryFile() as written, lasting_stderr() as shown, contextlib.redirect_stderr(shown):
+        kept = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            with _faults_shown_on(kept):
+                yield
+        except BaseException:
+            written.seek(0)
+            with os.fdopen(os.dup(kept), "wb") as stream:
+                shutil.copyfileobj(written, stream)
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 @contextlib.contextmanager
 def lasting_stderr() -> Iterator[TextIO]:
-    """Standard error as it is now, for a spinner: it turns on while the process's own leads elsewhere."""
-    if sys.stderr is not sys.__stderr__:  # a test, or a caller, has it elsewhere already
+    """Gives standard error as it is now, also while native code's standard error is redirected."""
+    if sys.stderr is not sys.__stderr__:  # A caller, or a test, has redirected it already.
         yield sys.stderr
         return
-    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace") as stream:
+    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace", buffering=1) as stream:
         yield stream
 
 
 @contextlib.contextmanager
-def _native_stderr_to(descriptor: int) -> Iterator[None]:
-    sys.stderr.flush()
-    kept = os.dup(2)
-    os.dup2(descriptor, 2)
+def _faults_shown_on(descriptor: int) -> Iterator[None]:
+    if faulthandler.is_enabled():
+        yield
+        return
+    faulthandler.enable(file=descriptor)
     try:
         yield
     finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
+        faulthandler.disable()

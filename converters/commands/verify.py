@@ -4,13 +4,11 @@ import pathlib
 import sys
 
 import click
-import lazy_loader
 
-from converters.commands.console import as_json, working
-from converters.commands.fetch import download_bar
+import converters
+from converters.commands.console import as_json, load_keras
+from converters.commands.display import display_on_stderr
 from converters.sources import source_of
-
-converters = lazy_loader.load("converters")
 
 
 @click.command("verify", short_help="Compare a model with a checkpoint, a graph or a hub module.")
@@ -19,8 +17,7 @@ converters = lazy_loader.load("converters")
 @click.option(
     "--images",
     multiple=True,
-    type=click.Path(path_type=pathlib.Path),
-    help="A photograph to compare outputs on; may be repeated. Without it, seeded noise.",
+    help="A photograph, a folder of them, or a glob in quotes, to compare outputs on; may be repeated.  [seeded noise]",
 )
 @click.option(
     "--tolerance",
@@ -58,21 +55,13 @@ def verify_command(model, reference, images, tolerance, float64, ema, partial, e
     is_keras = pathlib.Path(model).suffix == ".keras"
     if not is_keras and (images or report_file):
         raise click.UsageError(f"--images and --report are for a .keras file, not for {model}.")
-    with working("Loading TensorFlow and Keras") as say:
-        from converters.keras_file import open_keras_file
-
-        say(f"Opening {model}")
-        loaded = open_keras_file(model) if is_keras else model
-        batch = None
-        if images:
-            from converters.images.photographs import load_images
-
-            batch = load_images(images, loaded.input_shape[1] or 224)
-    with download_bar(reference) as progress:
-        fetched = source_of(reference, progress)
-    with working(f"Comparing with {reference}") as say:
-        from converters.parity.report_text import report_text, terminal_width
-
+    with display_on_stderr() as display:
+        load_keras(display)
+        display.step(f"Opening {model}")
+        loaded, batch = _opened(model, images) if is_keras else (model, None)
+        display.step(f"Looking for {reference}")
+        fetched = source_of(reference, display.downloaded)
+        display.step(f"Comparing with {reference}")
         report = converters.verify(
             loaded,
             reference,
@@ -83,14 +72,30 @@ def verify_command(model, reference, images, tolerance, float64, ema, partial, e
             partial=partial,
             name=model,
         )
+        from converters.parity.report_text import report_text, terminal_width
+
         if report_file:
             from converters.reports.html import write_html_report
             from converters.reports.provenance import provenance_of
 
-            say(f"Writing {report_file}")
+            display.step(f"Writing {report_file}")
             write_html_report(report, provenance_of(loaded, model, fetched), report_file)
     if as_json:
         click.echo(report.to_json())
     else:
         click.echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width()))
     sys.exit(0 if report.passed else 1)
+
+
+def _opened(path: str, images: tuple[str, ...]):
+    """A model, and the photographs in the size that it takes."""
+    from converters.images.files import ImagePaths
+    from converters.images.photographs import load_images
+    from converters.images.sizes import image_size_of
+    from converters.keras_file import open_keras_file
+    from converters.manifest import published_in_manifest
+
+    model = open_keras_file(path)
+    if not images:
+        return model, None
+    return model, load_images(ImagePaths(images), image_size_of(model, published_in_manifest(path)))

@@ -11,10 +11,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 from converters.exporting.formats import Format, find_format
+from converters.images.sizes import image_size_of
+from converters.parity.outputs import takes_unit_range
 from converters.staging import check_output, staged
+from converters.text import shape_text
 
 # Largest difference of the outputs, relative to their largest absolute value. Measured on photographs: with made-up
 # weights 1e-6 in float32, 6e-4 with float16 weights and 2e-2 in int8; with the published ones of MobileNet V1 0.25 at
@@ -164,18 +168,20 @@ def _check_model(model: keras.Model, format: str) -> None:
 
 def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
     """The images (or noise) as the model takes them: in its range and type."""
-    size = model.input_shape[1:3]
+    size = image_size_of(model)
     if images is None:
-        images = np.random.default_rng(SEED).uniform(size=(3, *(length or 224 for length in size), 3))
+        images = np.random.default_rng(SEED).uniform(size=(3, *size, 3))
+    takes = model.input_shape[1:3]
     images = np.asarray(images)
     fits = images.ndim == 4 and len(images) > 0 and images.shape[3] == 3
-    if not (fits and all(length in (None, found) for length, found in zip(size, images.shape[1:3], strict=True))):
-        wanted = ", ".join("any" if length is None else str(length) for length in size)
-        raise ConversionError(f"The images have the shape {images.shape}; expected (at least 1, {wanted}, 3).")
+    if not (fits and all(length in (None, found) for length, found in zip(takes, images.shape[1:3], strict=True))):
+        raise ConversionError(
+            f"The images have the shape {images.shape}; expected (count, height, width, 3) with at least one image of "
+            f"{shape_text(takes)} pixels."
+        )
     if not np.issubdtype(images.dtype, np.floating):
         raise ConversionError(f"The images are {images.dtype}; expected floats in [0, 1].")
-    unit_range = any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
-    return (images if unit_range else 2 * images - 1).astype(model.inputs[0].dtype)
+    return (images if takes_unit_range(model) else 2 * images - 1).astype(model.inputs[0].dtype)
 
 
 def _written_and_run(model: keras.Model, path: Path, target: Format, format: str, images: np.ndarray) -> np.ndarray:
@@ -185,9 +191,8 @@ def _written_and_run(model: keras.Model, path: Path, target: Format, format: str
             target.write(model, path, images)
         return _in_batches(target.load(path), images)
     except Exception as error:
-        # Converters and runtimes let errors of many types through.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConversionError(f"The export of {model.name} to {format} failed: {reason}") from error
+        # Converters and runtimes raise errors of many types.
+        raise ConversionError(f"The export of {model.name} to {format} failed: {checkpoints.reason(error)}") from error
 
 
 def _in_batches(function, images: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ class EmbedImages(beam.DoFn):
         batch_size: how many images go through the network at once.
     """
 
-    def __init__(self, source: str, image_size: int | None = None, batch_size: int = 32):
+    def __init__(self, source: str, image_size: int | tuple[int, int] | None = None, batch_size: int = 32):
         self.source, self.image_size, self.batch_size = source, image_size, batch_size
 
     def setup(self):
@@ -51,7 +51,7 @@ def embed_with_beam(
     images: Iterable[str],
     output: str | os.PathLike,
     *,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     part_size: int = PART_SIZE,
     batch_size: int = 32,
     options: PipelineOptions | None = None,

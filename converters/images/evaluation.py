@@ -119,7 +119,7 @@ def ranks(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(logits).all(axis=1), counted, logits.shape[1])
 
 
-def _step(logits: Callable, images: Sequence[Labelled], image_size: int, batch_size: int) -> Evaluation:
+def _step(logits: Callable, images: Sequence[Labelled], image_size: tuple[int, int], batch_size: int) -> Evaluation:
     total, place = Evaluation(), 0
     for batch in image_batches([image.path for image in images], image_size, batch_size):
         entries = list(enumerate(batch.entries, place))

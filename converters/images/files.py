@@ -1,4 +1,4 @@
-"""Which images a command line names: files, folders, globs and lists of paths."""
+"""The images that a command line names: files, folders, globs and lists of paths."""
 
 import glob
 import os
@@ -10,16 +10,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 
 
 class ImagePaths(Iterable[str]):
-    """Paths of images in a fixed order, found anew each time that they are gone through, so that none is kept.
+    """Paths of images in a fixed order. Each iteration searches again, so memory does not grow with their number.
 
     Args:
-        names: a file, whatever its name; a folder, for all files in it and in its folders that are named like images
-            (`SUFFIXES`), sorted by name; or a glob such as ``photos/**/*.png``, sorted, where no file is called so.
-        lists: text files with a path a line; empty lines do not count.
+        names: Files; folders; or globs such as ``photos/**/*.png`` where no file has that name. A folder stands for
+            all files in it and in its subfolders that end like images (`SUFFIXES`), sorted by name; names that begin
+            with a dot are skipped.
+        lists: Text files with one path per line; empty lines are skipped.
 
     Raises:
-        ValueError: a folder holds no image, or a glob fits nothing.
-        OSError: a list or a folder cannot be read.
+        ValueError: A folder holds no image, or a glob matches nothing.
+        OSError: A list or a folder cannot be read.
     """
 
     def __init__(self, names: Iterable[str | os.PathLike] = (), lists: Iterable[str | os.PathLike] = ()):
@@ -29,7 +30,7 @@ class ImagePaths(Iterable[str]):
             if os.path.isdir(name) and next(_in_folder(name), None) is None:
                 raise ValueError(f"The folder {name} holds no images ({', '.join(SUFFIXES)}).")
             if _is_glob(name) and next(_in_glob(name), None) is None:
-                raise ValueError(f"No file is named like {name}.")
+                raise ValueError(f"No file matches {name}.")
         for path in self.lists:
             if not pathlib.Path(path).is_file():
                 raise FileNotFoundError(f"The list of images {path} does not exist.")
@@ -48,7 +49,7 @@ class ImagePaths(Iterable[str]):
 
 
 def chunks(paths: Iterable[str], size: int) -> Iterator[list[str]]:
-    """The paths in lists of ``size``, the last one shorter."""
+    """Yields the paths in lists of ``size``; the last one may be shorter."""
     paths = iter(paths)
     while chunk := list(islice(paths, size)):
         yield chunk
@@ -59,8 +60,9 @@ def _in_folder(folder: str) -> Iterator[str]:
         raise error
 
     for place, folders, files in os.walk(folder, onerror=fail):
-        folders.sort()
-        yield from (os.path.join(place, name) for name in sorted(files) if name.lower().endswith(SUFFIXES))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        images = (name for name in sorted(files) if name.lower().endswith(SUFFIXES) and not name.startswith("."))
+        yield from (os.path.join(place, name) for name in images)
 
 
 def _is_glob(name: str) -> bool:

@@ -11,6 +11,10 @@ from converters.images.files import ImagePaths
 IMAGENET = 1000
 
 
+class UnknownClass(ValueError):
+    """The name of a class folder is not that of a class."""
+
+
 class Labelled(NamedTuple):
     """An image, and the index of its class among the model's."""
 
@@ -94,8 +98,8 @@ def _index(name: str, labels: Sequence[str], folder: pathlib.Path) -> int:
         return found[0]
     if found:
         raise ValueError(f"{folder / name} may be any of the classes {found}: name the folders by number.")
-    wordnet = " (WordNet ids are understood where all 1000 folders are there)" if re.fullmatch(r"n\d{8}", name) else ""
-    raise ValueError(f"{folder / name} is named like no class, by number or by label{wordnet}.")
+    wordnet = " (WordNet ids need all 1000 folders)" if re.fullmatch(r"n\d{8}", name) else ""
+    raise UnknownClass(f"{folder / name} does not have the name of a class, its number or its label{wordnet}.")
 
 
 def _words(label: str) -> str:

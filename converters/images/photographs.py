@@ -7,31 +7,33 @@ import numpy as np
 import tensorflow as tf
 
 import mobilenets
+from converters.images.sizes import height_and_width
 
 
-def load_images(paths: Iterable[str | pathlib.Path], image_size: int) -> np.ndarray:
-    """Reads and prepares images.
+def load_images(paths: Iterable[str | pathlib.Path], image_size: int | tuple[int, int]) -> np.ndarray:
+    """Reads and prepares images, all in memory.
 
     Args:
-        paths: JPEG, PNG, GIF (first frame) or BMP files.
-        image_size: height and width of the result.
+        paths: One or more JPEG, PNG, GIF (first frame) or BMP files.
+        image_size: Height and width of the result; one number stands for both.
 
     Returns:
-        float32 ``(count, image_size, image_size, 3)`` in [0, 1].
+        Float32 ``(count, height, width, 3)`` in [0, 1].
 
     Raises:
-        ValueError: a file is no such image.
-        OSError: a file cannot be read.
+        ValueError: A file is not such an image.
+        OSError: A file cannot be read.
     """
-    return np.stack([mobilenets.preprocess(decode(path), image_size) for path in paths])
+    size = height_and_width(image_size)
+    return np.stack([mobilenets.preprocess(decode(path), size) for path in paths])
 
 
 def decode(path: str | pathlib.Path) -> np.ndarray:
-    """One image as uint8 ``(height, width, 3)``.
+    """Returns one image as uint8 ``(height, width, 3)``.
 
     Raises:
-        ValueError: the file is no JPEG, PNG, GIF or BMP image.
-        OSError: the file cannot be read.
+        ValueError: The file is not a JPEG, PNG, GIF or BMP image.
+        OSError: The file cannot be read.
     """
     encoded = pathlib.Path(path).read_bytes()
     try:

@@ -29,7 +29,7 @@ def own_outputs(model: keras.Model) -> Callable[[np.ndarray], Arrays]:
 def endpoints_as_built(model: keras.Model, dtype: str, training: bool = False) -> Callable[[np.ndarray], Arrays]:
     """Returns a function from images in [0, 1], passed on in ``dtype``, to every endpoint of ``model`` itself."""
     endpoints = keras.Model(model.input, mobilenets.endpoints(model))
-    unit_range = any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
+    unit_range = takes_unit_range(model)
 
     def run(images: np.ndarray) -> Arrays:
         images = images.astype(dtype)
@@ -37,6 +37,11 @@ def endpoints_as_built(model: keras.Model, dtype: str, training: bool = False) -
         return {name: _array(output) for name, output in outputs.items()}
 
     return run
+
+
+def takes_unit_range(model: keras.Model) -> bool:
+    """Whether a model takes images in [0, 1], which it rescales itself, rather than in [-1, 1]."""
+    return any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
 
 
 def _array(output) -> np.ndarray:

@@ -1,0 +1,63 @@
+"""The command ``mobilenets embed``."""
+
+import json
+import pathlib
+
+import click
+
+from converters.commands.console import as_json, load_keras
+from converters.commands.display import display_on_stderr
+from converters.commands.images import (
+    batch_size_option,
+    image_paths,
+    image_size_option,
+    list_option,
+    open_model,
+    print_broken,
+)
+
+
+@click.command("embed", short_help="Write the feature vectors of images to a file.")
+@click.argument("model")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@list_option
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=pathlib.Path), help="The .parquet or .npz file to write."
+)
+@click.option("--force", is_flag=True, help="Replace OUTPUT, and the parts of another job for it.")
+@image_size_option
+@batch_size_option
+@as_json
+def embed_command(model, images, lists, output, force, image_size, batch_size, as_json):
+    """Write the feature vectors of images to a file.
+
+    MODEL is a .keras file, a checkpoint, or the name of a published model, which is downloaded. IMAGE is a file, a
+    folder, or a glob in quotes. If interrupted, run the same command again and it resumes: finished parts are kept in
+    OUTPUT.parts until OUTPUT is complete. Images that cannot be read are skipped; the reasons and their number are
+    printed.
+    """
+    paths = image_paths(images, lists)
+    with display_on_stderr() as display:
+        load_keras(display)
+        import converters
+        from converters.images.embedding import check_features_path
+
+        check_features_path(output)
+        opened = open_model(display, model, image_size)
+        display.step("Embedding")
+        result = converters.embed(opened, paths, output, batch_size=batch_size, force=force, progress=display.images)
+    print_broken(result.broken)
+    facts = {
+        "output": str(result.output),
+        "images": result.count,
+        "features": result.num_features,
+        "broken": len(result.broken),
+        "done_by_an_earlier_run": result.resumed,
+    }
+    if as_json:
+        broken = [entry._asdict() for entry in result.broken]
+        click.echo(json.dumps(facts | {"broken": broken}, indent=1))
+    else:
+        from converters.text import facts_table, text_of
+
+        click.echo(text_of(facts_table(facts)))

@@ -1,0 +1,122 @@
+"""The command ``mobilenets evaluate``."""
+
+import json
+import pathlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from converters.commands.console import as_json, load_keras
+from converters.commands.display import display_on_stderr
+from converters.commands.images import (
+    batch_size_option,
+    existing_file,
+    image_size_option,
+    labels_option,
+    open_model,
+    print_broken,
+)
+
+if TYPE_CHECKING:
+    from converters.images.labelled import Labelled
+
+
+@click.command("evaluate", short_help="Measure the accuracy of a model and compare it with the published one.")
+@click.argument("model")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path))
+@click.option(
+    "--labels-file",
+    type=existing_file,
+    help="Instead of class folders: one line per image, with its path in FOLDER and the index of its class.",
+)
+@labels_option
+@click.option(
+    "--journal",
+    type=click.Path(dir_okay=False, path_type=pathlib.Path),
+    help="The file that keeps the counts while the command runs.  [in the cache folder]",
+)
+@image_size_option
+@batch_size_option
+@as_json
+def evaluate_command(model, folder, labels_file, labels, journal, image_size, batch_size, as_json):
+    """Measure how often MODEL is right on the images in FOLDER/<class>/, and compare it with the published accuracy.
+
+    The class folders are all named in the same way: by the index of the class (0389), by its label (giant_panda), or by
+    ImageNet's thousand WordNet ids (n01440764), which are in the order of the classes. If interrupted, run the same
+    command again and it resumes. An image that cannot be read is not counted: the reason is printed, and the exit
+    status is 1.
+    """
+    with display_on_stderr() as display:
+        load_keras(display)
+        import checkpoints
+        import converters
+        from converters.images.evaluation import journal_name
+
+        opened = open_model(display, model, image_size)
+        display.step("Looking for the images")
+        images = _labelled_images(folder, labels_file, labels, opened.num_classes())
+        if journal is None:
+            journal = checkpoints.cache_folder() / journal_name(opened, images)
+            journal.parent.mkdir(parents=True, exist_ok=True)
+        display.step("Evaluating")
+        result = converters.evaluate(
+            opened,
+            images,
+            journal,
+            batch_size=batch_size,
+            progress=lambda done: display.images(done, len(images)),
+        )
+    print_broken(result.broken)
+    facts = _accuracy(opened, result)
+    click.echo(json.dumps(facts, indent=1) if as_json else _accuracy_text(facts))
+    sys.exit(1 if result.broken else 0)
+
+
+def _labelled_images(
+    folder: pathlib.Path, labels_file: pathlib.Path | None, labels: pathlib.Path | None, num_classes: int
+) -> "list[Labelled]":
+    from converters.images import labelled
+    from converters.images.labels import labels_of
+
+    if labels_file:
+        return labelled.labels_file(labels_file, folder, num_classes)
+    names, note = labels_of(num_classes, labels)
+    try:
+        return labelled.labelled_folder(folder, names)
+    except labelled.UnknownClass as error:
+        # Perhaps because the labels could not be downloaded.
+        raise ValueError(f"{error} {note}" if note else str(error)) from error
+
+
+def _accuracy(opened, result) -> dict:
+    from converters.images.evaluation import wilson_interval
+
+    facts = {
+        "model": opened.name,
+        "image_size": list(opened.image_size),
+        "images": result.count,
+        "broken": len(result.broken),
+    }
+    for what in ("top1", "top5"):
+        right = getattr(result, what)
+        low, high = wilson_interval(right, result.count)
+        facts[what] = {"right": right, "percent": 100 * right / result.count, "interval95": [100 * low, 100 * high]}
+        if opened.info:
+            facts[what]["published"] = getattr(opened.info, what)
+    if opened.info:
+        facts["published_model"] = opened.info.name
+    return facts
+
+
+def _accuracy_text(facts: dict) -> str:
+    from converters.text import facts_table, shape_text, text_of
+
+    def line(what: str) -> str:
+        low, high = facts[what]["interval95"]
+        text = f"{facts[what]['percent']:.2f} % ({low:.2f} to {high:.2f} with 95 % confidence)"
+        return f"{text}; published: {facts[what]['published']}" if "published" in facts[what] else text
+
+    shown = {key: value for key, value in facts.items() if key not in ("top1", "top5")}
+    shown["image_size"] = shape_text(facts["image_size"])
+    return text_of(facts_table(shown | {"top-1": line("top1"), "top-5": line("top5")}))

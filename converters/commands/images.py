@@ -1,0 +1,66 @@
+"""What ``predict``, ``evaluate`` and ``embed`` share: options, the images, and the model.
+
+`predict` and `evaluate` exit with 1 if any image could not be read; `embed` skips such images and exits with 0.
+"""
+
+import pathlib
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from converters.commands.console import ImageSize
+from converters.commands.display import Display
+
+if TYPE_CHECKING:
+    from converters.images.files import ImagePaths
+    from converters.images.models import ImageModel
+
+existing_file = click.Path(exists=True, dir_okay=False, path_type=pathlib.Path)
+image_size_option = click.option(
+    "--image-size",
+    type=ImageSize(),
+    help="224 or 192x160 (height x width), for a model that takes any.  [as trained]",
+)
+batch_size_option = click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+list_option = click.option(
+    "--list", "lists", multiple=True, type=existing_file, help="A file with the path of one image per line."
+)
+labels_option = click.option(
+    "--labels", type=existing_file, help="A file with one label per line.  [ImageNet's, downloaded once]"
+)
+
+
+def image_paths(images: tuple[str, ...], lists: tuple[pathlib.Path, ...]) -> "ImagePaths":
+    """Returns the images that a command line names.
+
+    Raises:
+        click.UsageError: It names none.
+        ValueError: A folder holds no image, or a glob matches nothing.
+    """
+    from converters.images.files import ImagePaths
+
+    if not images and not lists:
+        raise click.UsageError("Name an image, a folder or a glob, or give --list.")
+    return ImagePaths(images, lists)
+
+
+def open_model(display: Display, model: str, image_size: tuple[int, int] | None) -> "ImageModel":
+    """Opens a model, downloads it first if it is published, and prints the notes on its conversion."""
+    from converters.errors import ConversionWarning
+    from converters.images.models import open_image_model
+
+    display.step(f"Opening {model}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConversionWarning)  # The notes are printed below.
+        opened = open_image_model(model, image_size, display.downloaded)
+    for note in opened.notes:
+        click.echo(f"Note: {note}", err=True)
+    return opened
+
+
+def print_broken(broken: Iterable) -> None:
+    """Prints why each of these images could not be read."""
+    for entry in broken:
+        click.echo(f"Broken: {entry.reason}", err=True)
