@@ -1,11 +1,13 @@
 """Opens any source of variables by its path."""
 
 import contextlib
+import contextvars
 import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,9 +90,17 @@ def _open(path: Path) -> VariableFile:
     )
 
 
+# Archive -> the folder that a block of `unpacked` keeps; each thread has its own.
+_unpacked: contextvars.ContextVar[Mapping[Path, Path]] = contextvars.ContextVar(
+    "_unpacked", default=MappingProxyType({})
+)
+
+
 @contextlib.contextmanager
 def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Unpacks those members of an archive that can hold variables or graphs into a temporary folder.
+
+    Within the block, `open_variables` and this function read the archive from that folder and do not unpack it again.
 
     Yields:
         The folder, which is removed after the block.
@@ -102,14 +112,29 @@ def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
         with checkpoints.unpacked("mobilenet_v1_0.25_128.tgz") as folder:
             print(sorted(folder.rglob("*")))
     """
+    before = _unpacked.get()
+    with _folder_of(Path(path)) as folder:
+        _unpacked.set({**before, Path(path).resolve(): folder})
+        try:
+            yield folder
+        finally:
+            _unpacked.set(before)
+
+
+@contextlib.contextmanager
+def _folder_of(archive: Path) -> Iterator[Path]:
+    """The folder that a block around this one unpacked the archive into, or a new one."""
+    if (known := _unpacked.get().get(archive.resolve())) is not None:
+        yield known
+        return
     with tempfile.TemporaryDirectory(prefix="variables-") as folder:
-        unpack(Path(path), Path(folder))
+        unpack(archive, Path(folder))
         yield Path(folder)
 
 
 def _open_archive(path: Path) -> VariableFile:
     with contextlib.ExitStack() as resources:
-        folder = resources.enter_context(unpacked(path))
+        folder = resources.enter_context(_folder_of(path))
         try:
             variables = resources.enter_context(_open(_source_in(folder, path)))
         except CheckpointError as error:

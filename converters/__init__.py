@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "exporting.inference": ["inference_function"],
         "keras_file": ["load_model", "save_model"],
         "manifest": ["read_manifest"],
+        "sources": ["Source", "find_source"],
         "verification": ["verify"],
         "weights": ["assign", "slim_variables"],
     },

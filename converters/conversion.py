@@ -14,6 +14,7 @@ from converters.averages import AVERAGE, CheckpointNames, choose, is_average, so
 from converters.errors import ConversionError, ConversionWarning
 from converters.graph_facts import GraphFacts, graph_facts, options_for
 from converters.recognition import Network, matches, observed_widths, recognise
+from converters.sources import Source, find_source
 from converters.weights import assign, describe, differences, is_logits, slim_variables, weights_by_slim_name
 
 
@@ -61,7 +62,7 @@ class Conversion:
 
 
 def convert(
-    source: str | pathlib.Path | Mapping[str, np.ndarray],
+    source: str | pathlib.Path | Mapping[str, np.ndarray] | Source,
     *,
     name: str | None = None,
     head: str | None = None,
@@ -102,7 +103,7 @@ def convert(
 
 
 def conversion_of(
-    source: str | pathlib.Path | Mapping[str, np.ndarray],
+    source: str | pathlib.Path | Mapping[str, np.ndarray] | Source,
     *,
     name: str | None = None,
     head: str | None = None,
@@ -112,6 +113,8 @@ def conversion_of(
     **overrides,
 ) -> Conversion:
     """As `convert`, with the account of the conversion instead of warnings."""
+    found = find_source(source)
+    source, name = found.path, name or found.published
     with checkpoints.open_variables(source) as variables:
         label = str(variables.path)
         names = sort_names(variables)

@@ -1,36 +1,75 @@
-"""Published models by name, where otherwise a file is named."""
+"""What a user names: a path, or a published model whose checkpoint is fetched. Decided here and nowhere else."""
 
+import contextlib
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 
+Progress = Callable[[int, int | None], object]
 
-def source_of(name_or_path: str | os.PathLike, progress=lambda done, total: None) -> str | os.PathLike:
-    """Return the archive of a published model, downloaded on first use, or else the argument as it is.
 
-    A file, a folder or a checkpoint (by its prefix) that exists goes before a model of the same name. What does not
-    exist and all but has the name of a published model is an error here, as its reader could tell nothing of names.
+@dataclass(frozen=True)
+class Source:
+    """A source of variables, as `find_source` found it.
+
+    Attributes:
+        path: what to open: a path, or ``{slim variable name: array}``.
+        published: the name of the published model that the user named, whose archive was fetched; None for a path.
+    """
+
+    path: str | os.PathLike[str] | Mapping[str, np.ndarray]
+    published: str | None = None
+
+    @contextlib.contextmanager
+    def unpacked(self) -> Iterator[None]:
+        """Keeps an archive unpacked within the block, where it is read more than once."""
+        with contextlib.ExitStack() as resources:
+            if not isinstance(self.path, Mapping) and checkpoints.is_archive(Path(self.path)):
+                resources.enter_context(checkpoints.unpacked(self.path))
+            yield
+
+
+def find_source(
+    name_or_path: str | os.PathLike[str] | Mapping[str, np.ndarray] | Source,
+    progress: Progress = lambda done, total: None,
+) -> Source:
+    """Finds what a user names, and fetches the archive of a published model on first use.
+
+    An existing path wins over a published name.
 
     Args:
-        name_or_path: A published model, by its name, its archive's name or a hub handle; or anything else that
-            `checkpoints.open_variables` takes.
-        progress: Called with the bytes that are there and the bytes of the whole archive; see `checkpoints.fetch`.
+        name_or_path: a path that `checkpoints.open_variables` takes; arrays by name; a published model by its name,
+            its archive's name or a hub handle; or what this function returned.
+        progress: called with the bytes received and the bytes of the whole archive; see `checkpoints.fetch`.
 
     Raises:
-        ConversionError: It is neither there nor published, though it begins like a published model.
-        checkpoints.DownloadError: The archive cannot be fetched.
+        ConversionError: it begins like the name of a published model, but no such model and no such path exists.
+        checkpoints.DownloadError: the archive cannot be fetched.
+
+    Example:
+        >>> converters.find_source("mobilenet_v1_025_128").published
+        'mobilenet_v1_025_128'
     """
+    if isinstance(name_or_path, Source):
+        return name_or_path
+    if isinstance(name_or_path, Mapping):
+        return Source(name_or_path)
     path = Path(name_or_path)
     if path.exists() or path.with_name(f"{path.name}.index").exists():
-        return name_or_path
+        return Source(name_or_path)
     try:
         info = mobilenets.get_model_info(str(name_or_path))
     except ValueError as error:
+        # The reader of variables could only say that the path does not exist.
         if re.fullmatch(r"(mobilenet|inception)_?v\d\w*|https?://tfhub\.dev/.*", str(name_or_path)):
             raise ConversionError(f"{name_or_path} does not exist. {error}") from error
-        return name_or_path
-    return checkpoints.fetch(info.checkpoint_url, progress=progress)
+        return Source(name_or_path)
+    return Source(checkpoints.fetch(info.checkpoint_url, progress=progress), info.name)

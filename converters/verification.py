@@ -19,7 +19,7 @@ from converters.parity.exact import exact_values, with_default
 from converters.parity.outputs import own_outputs
 from converters.parity.report import Report
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
-from converters.sources import source_of
+from converters.sources import Source, find_source
 from converters.weights import slim_variables
 from mobilenets.options import check_momentum
 
@@ -28,7 +28,7 @@ SEED = 0
 
 def verify(
     model: keras.Model | str | pathlib.Path,
-    reference: str | pathlib.Path | Mapping[str, np.ndarray],
+    reference: str | pathlib.Path | Mapping[str, np.ndarray] | Source,
     images: np.ndarray | None = None,
     tolerance: float | None = None,
     *,
@@ -78,8 +78,9 @@ def verify(
     check_momentum(batch_norm_momentum)
     _check_order(model, reference)
     name = name or (model.name if isinstance(model, keras.Model) else str(model))
-    reference, published = _fetched(reference)
-    with _unpacked(reference) as unpacked:
+    source = find_source(reference)
+    reference, published = source.path, source.published
+    with source.unpacked(), _unpacked(reference) as unpacked:
         if _gives_outputs(unpacked) and _is_network(model):
             model = model if isinstance(model, keras.Model) else open_keras_file(model)
             return verify_outputs(
@@ -124,14 +125,6 @@ def _check_order(model: object, reference: object) -> None:
             f"The reference {getattr(reference, 'name', reference)} is a Keras model. Give the Keras model first and "
             "what to compare it with second."
         )
-
-
-def _fetched(reference: object) -> tuple[object, str | None]:
-    """The reference as it is, or the archive of the published model that it names, and that model's name."""
-    if isinstance(reference, Mapping):
-        return reference, None
-    source = source_of(reference)
-    return source, None if source is reference else mobilenets.get_model_info(str(reference)).name
 
 
 def _is_keras_file(path: object) -> bool:

@@ -207,3 +207,27 @@ def test_float64_variables_need_a_float64_model():
     }
     with pytest.raises(ConversionError, match="float64 values that float32 weights cannot keep"):
         converters.convert(variables)
+
+
+@pytest.mark.parametrize("with_graph", [False, True])
+def test_an_archive_is_unpacked_once(with_graph, tmp_path, monkeypatch):
+    """By `convert` with its verification, and by `verify`."""
+    from click.testing import CliRunner
+
+    from checkpoints import reading
+    from converters.cli import main
+
+    variables = made_up_variables(variable_shapes("mobilenet_v1", 0.25))
+    folder = tmp_path / "mobilenet_v1_0.25_128"
+    folder.mkdir()
+    checkpoints.save_checkpoint(variables, folder / "m.ckpt")
+    if with_graph:
+        freeze(folder / "frozen.pb", "mobilenet_v1", variables, depth_multiplier=0.25, image_size=128)
+    archive = tmp_path / "mobilenet_v1_0.25_128.tgz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(folder, "m")
+    calls, unpack = [], reading.unpack
+    monkeypatch.setattr(reading, "unpack", lambda *arguments: calls.append(1) or unpack(*arguments))
+    result = CliRunner().invoke(main, ["convert", str(archive), "-o", str(tmp_path / "m.keras")])
+    assert result.exit_code == 0 and len(calls) == 1, result.output
+    assert converters.verify(tmp_path / "m.keras", archive).passed and len(calls) == 2

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import converters
 import mobilenets
 from converters.commands.fetch import fetch_command
-from converters.sources import source_of
+from converters.sources import Source, find_source
 from tests.file_server import responds
 
 BODY = gzip.compress(random.Random(1).randbytes(1000), mtime=0)
@@ -100,8 +100,9 @@ def test_a_progress_bar_on_a_terminal(published, monkeypatch):
 @pytest.mark.parametrize("name", ["mobilenet_v2_035_96", "https://tfhub.dev/google/imagenet/mobilenet_v2_035_96"])
 def test_a_published_name_is_a_source(published, name):
     seen = []
-    source = source_of(name, lambda done, total: seen.append(done))
-    assert source.name == "mobilenet_v2_0.35_96.tgz" and source.read_bytes() == BODY
+    source = find_source(name, lambda done, total: seen.append(done))
+    assert source.path.name == "mobilenet_v2_0.35_96.tgz" and source.path.read_bytes() == BODY
+    assert source.published == "mobilenet_v2_035_96" and find_source(source) is source
     assert seen[-1] == len(BODY)
 
 
@@ -109,18 +110,18 @@ def test_a_published_name_is_a_source(published, name):
 def test_an_existing_path_wins_over_a_published_name(published, tmp_path, monkeypatch, there):
     monkeypatch.chdir(tmp_path)
     (tmp_path / there).write_bytes(b"")
-    assert source_of("inception_v2") == "inception_v2"
+    assert find_source("inception_v2") == Source("inception_v2")
     assert not published.requests
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2_035_95", "mobilenetv2_035_96", "https://tfhub.dev/google/x/1"])
 def test_a_name_similar_to_a_published_one(published, name):
     with pytest.raises(converters.ConversionError, match=f"{name} does not exist. No .* the closest are mobilenet_v"):
-        source_of(name)
+        find_source(name)
     assert not published.requests
 
 
 @pytest.mark.parametrize("name", ["net.ckpt", "mobilenet_v2_0.35_96.ckpt", "a/mobilenet_v2_035_95", "", "a/b"])
 def test_other_paths_are_returned_unchanged(published, name):
-    assert source_of(name) is name
+    assert find_source(name).path is name and find_source(name).published is None
     assert not published.requests

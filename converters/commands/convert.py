@@ -9,7 +9,7 @@ import click
 import converters
 from converters.commands.console import ImageSize, Mismatch, as_json, load_keras
 from converters.commands.display import display_on_stderr
-from converters.sources import source_of
+from converters.sources import find_source
 from converters.staging import check_model_path
 
 
@@ -58,21 +58,20 @@ def convert_command(
     check_model_path(output, force)
     with display_on_stderr() as display:
         display.step(f"Looking for {source}")
-        path = source_of(source, display.downloaded)
-        if path is not source:
-            name, source = name or source, path
+        found = find_source(source, display.downloaded)
         load_keras(display)
-        display.step(f"Converting {source}")
+        display.step(f"Converting {found.path}")
         input_shape = (*image_size, 3) if image_size else None
-        conversion = converters.conversion_of(
-            source, name=name, head=head, input_shape=input_shape, ema=ema, strict=strict, **overrides
-        )
-        display.step(f"Writing {'and verifying ' * verify}{output}")
-        try:
-            manifest = converters.save_model(conversion, output, force, verify=verify, partial=partial)
-        except converters.VerificationError as error:
-            click.echo(error.reports[-1].to_json() if as_json else str(error.reports[-1]))
-            raise Mismatch(str(error)) from error
+        with found.unpacked():
+            conversion = converters.conversion_of(
+                found, name=name, head=head, input_shape=input_shape, ema=ema, strict=strict, **overrides
+            )
+            display.step(f"Writing {'and verifying ' * verify}{output}")
+            try:
+                manifest = converters.save_model(conversion, output, force, verify=verify, partial=partial)
+            except converters.VerificationError as error:
+                click.echo(error.reports[-1].to_json() if as_json else str(error.reports[-1]))
+                raise Mismatch(str(error)) from error
     for note in conversion.notes:
         click.echo(f"Note: {note}", err=True)
     facts = {"output": str(output), "seconds": round(time.monotonic() - start, 2)}

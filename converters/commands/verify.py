@@ -8,7 +8,7 @@ import click
 import converters
 from converters.commands.console import as_json, load_keras
 from converters.commands.display import display_on_stderr
-from converters.sources import source_of
+from converters.sources import find_source
 
 
 @click.command("verify", short_help="Compare a model with a checkpoint, a graph or a hub module.")
@@ -60,11 +60,11 @@ def verify_command(model, reference, images, tolerance, float64, ema, partial, e
         display.step(f"Opening {model}")
         loaded, batch = _opened(model, images) if is_keras else (model, None)
         display.step(f"Looking for {reference}")
-        fetched = source_of(reference, display.downloaded)
+        source = find_source(reference, display.downloaded)
         display.step(f"Comparing with {reference}")
         report = converters.verify(
             loaded,
-            reference,
+            source,
             batch,
             tolerance,
             ema=ema,
@@ -79,7 +79,7 @@ def verify_command(model, reference, images, tolerance, float64, ema, partial, e
             from converters.reports.provenance import provenance_of
 
             display.step(f"Writing {report_file}")
-            write_html_report(report, provenance_of(loaded, model, fetched), report_file)
+            write_html_report(report, provenance_of(loaded, model, source.path), report_file)
     if as_json:
         click.echo(report.to_json())
     else:

@@ -17,7 +17,7 @@ from converters.exporting.inference import inference_function
 from converters.images.sizes import height_and_width, image_size_of
 from converters.keras_file import load_checked_model
 from converters.parity.outputs import takes_unit_range
-from converters.sources import source_of
+from converters.sources import find_source
 from converters.text import shape_text
 
 Images = np.ndarray
@@ -128,8 +128,7 @@ def open_image_model(
     if pathlib.Path(source).suffix == ".keras":
         model, info = load_checked_model(source)
     else:
-        path = source_of(source, progress)
-        conversion = conversion_of(path, name=None if path is source else str(source))
+        conversion = conversion_of(find_source(source, progress))
         model, notes = conversion.model, conversion.notes
         name = conversion.configuration["name"]
         info = mobilenets.get_model_info(str(name)) if name else None
