@@ -12,7 +12,7 @@ import checkpoints
 import mobilenets
 from converters.averages import AVERAGE, CheckpointNames, choose, is_average, sort_names
 from converters.errors import ConversionError, ConversionWarning
-from converters.graph_facts import GraphFacts, graph_facts, options_for
+from converters.graph_facts import GraphFacts, first_difference, graph_facts, options_for
 from converters.recognition import Network, matches, observed_widths, recognise
 from converters.sources import Source, find_source
 from converters.weights import assign, describe, differences, is_logits, slim_variables, weights_by_slim_name
@@ -208,6 +208,15 @@ def _stride_options(
     if overrides.keys() & {"first_stride", "output_stride"}:
         return {}, []
     options = options_for(family, graph.strides)
+    if options is None:
+        difference = first_difference(family, graph.strides)
+        if not graph.runs:
+            raise ConversionError(
+                f"The graph of {source} has strides that cannot be built: {difference}. Name first_stride or "
+                "output_stride to convert the weights into another network."
+            )
+        # Its outputs are compared before a file gets its name.
+        return {}, [f"The graph of {source} has strides that cannot be built: {difference}."]
     if not options:
         return {}, []
     arguments = ", ".join(f"{name}={value}" for name, value in options.items())

@@ -20,14 +20,16 @@ class GraphFacts(NamedTuple):
         strides: ``{slim scope of a convolution: (stride, dilation)}``.
         image_size: height and width that the graph takes, None for any; None altogether where it is not known.
         notes: sentences on it for the user.
+        runs: whether the graph can be run, so that outputs can be compared; a ``.meta`` file is a training graph.
     """
 
     strides: Strides
     image_size: tuple[int | None, int | None] | None
     notes: tuple[str, ...]
+    runs: bool
 
 
-NOTHING = GraphFacts({}, None, ())
+NOTHING = GraphFacts({}, None, (), False)
 
 
 def graph_facts(source: object) -> GraphFacts:
@@ -47,7 +49,7 @@ def graph_facts(source: object) -> GraphFacts:
         return _facts_of_frozen_graph(path)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
-    return GraphFacts(_strides_of_meta_graph(meta), None, ()) if meta.is_file() else NOTHING
+    return GraphFacts(_strides_of_meta_graph(meta), None, (), False) if meta.is_file() else NOTHING
 
 
 def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
@@ -59,7 +61,7 @@ def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
     low, high = graph.input_range
     height, width = ("any" if size is None else size for size in graph.image_size)
     note = f"The graph takes images of {height}x{width} pixels in [{low:g}, {high:g}]; the model takes them in [0, 1]."
-    return GraphFacts(graph.strides, graph.image_size, (note,))
+    return GraphFacts(graph.strides, graph.image_size, (note,), True)
 
 
 def _strides_of_meta_graph(path: pathlib.Path) -> Strides:
@@ -86,6 +88,15 @@ def options_for(family: str, strides: Strides) -> dict[str, int] | None:
         if all(strides[scope] == expected[scope] for scope in strides.keys() & expected.keys()):
             return options
     return None
+
+
+def first_difference(family: str, strides: Strides) -> str:
+    """Describes the first convolution whose stride or dilation is not that of the published network."""
+    for scope, (stride, dilation) in _network_strides(family).items():
+        if strides.get(scope, (stride, dilation)) != (stride, dilation):
+            theirs = strides[scope]
+            return f"{scope} has stride {theirs[0]} and dilation {theirs[1]}, where the network has {stride} and {dilation}"
+    return "none differs"
 
 
 def _network_strides(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import checkpoints
 from converters.conversion import Conversion
 from converters.errors import VerificationError
-from converters.graph_facts import graph_facts
+from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
 from converters.parity.report import Report
@@ -43,7 +43,7 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
             if graph is not None:
                 reports.append(verify_outputs(name, model, graph, conversion.source, partial=partial))
                 outcome["outputs"] = _outputs_result(reports[1])
-            elif graph_facts(conversion.origin).strides:
+            elif _has_strides_of_meta_file(conversion):
                 outcome["outputs"]["result"] = META_GRAPH
     failed = [report for report in reports if not report.passed]
     if failed:
@@ -55,6 +55,13 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
             tuple(reports),
         )
     return outcome
+
+
+def _has_strides_of_meta_file(conversion: Conversion) -> bool:
+    strides = graph_facts(conversion.origin).strides
+    configuration = conversion.configuration
+    built = {name: configuration[name] for name in ("first_stride", "output_stride") if name in configuration}
+    return bool(strides) and options_for(configuration["family"], strides) == built
 
 
 def _weights(conversion: Conversion, model, name: str) -> Report:

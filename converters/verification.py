@@ -80,22 +80,28 @@ def verify(
     name = name or (model.name if isinstance(model, keras.Model) else str(model))
     source = find_source(reference)
     reference, published = source.path, source.published
-    with source.unpacked(), _unpacked(reference) as unpacked:
-        if _gives_outputs(unpacked) and _is_network(model):
-            model = model if isinstance(model, keras.Model) else open_keras_file(model)
-            return verify_outputs(
-                name, model, unpacked, str(reference), images, tolerance, dtype, batch_norm_momentum, partial
+    with source.unpacked():
+        with _graph_or_source(reference) as unpacked:
+            if _gives_outputs(unpacked) and _is_network(model):
+                model = model if isinstance(model, keras.Model) else open_keras_file(model)
+                return verify_outputs(
+                    name, model, unpacked, str(reference), images, tolerance, dtype, batch_norm_momentum, partial
+                )
+        if images is not None or tolerance is not None or dtype is not None:
+            raise ConversionError(
+                f"{reference} gives weights, which are compared bit for bit; images, tolerance and dtype are for "
+                "outputs."
             )
-    if images is not None or tolerance is not None or dtype is not None:
-        raise ConversionError(
-            f"{reference} gives weights, which are compared bit for bit; images, tolerance and dtype are for outputs."
-        )
-    with _variables(model) as (network, found):
-        if not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".json":
-            return verify_manifest(name, found, reference, network)
-        with checkpoints.open_variables(reference) as variables:
-            report = verify_variables(name, found, variables, str(variables.path), ema, published)
-        return report if network is None else verify_structure(report, network)
+        with _variables(model) as (network, variables):
+            return _verify_weights(name, network, variables, reference, ema, published)
+
+
+def _verify_weights(name, network, variables, reference, ema, published) -> Report:
+    if not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".json":
+        return verify_manifest(name, variables, reference, network)
+    with checkpoints.open_variables(reference) as expected:
+        report = verify_variables(name, variables, expected, str(expected.path), ema, published)
+    return report if network is None else verify_structure(report, network)
 
 
 def verify_outputs(
@@ -140,7 +146,7 @@ def _gives_outputs(reference: object) -> bool:
 
 
 @contextlib.contextmanager
-def _unpacked(reference: object) -> Iterator[object]:
+def _graph_or_source(reference: object) -> Iterator[object]:
     """The reference, or the hub module in it if it is an archive with one."""
     if isinstance(reference, Mapping) or not checkpoints.is_archive(pathlib.Path(reference)):
         yield reference

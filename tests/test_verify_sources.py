@@ -108,6 +108,19 @@ def test_strides_of_a_meta_file(monkeypatch, tmp_path):
     conversion = converters.conversion_of(tmp_path / "m.ckpt", input_shape=(32, 32, 3))
     assert conversion.configuration["first_stride"] == 1
     assert any("other strides" in note for note in conversion.notes)
+    manifest = converters.save_model(conversion, tmp_path / "m.keras")
+    assert "strides are those of its .meta file" in manifest["verification"]["outputs"]["result"]
+
+
+def test_strides_of_a_meta_file_that_cannot_be_built(monkeypatch, tmp_path):
+    strides(monkeypatch, (2, 1))
+    write_checkpoint(tmp_path / "m.ckpt", "mobilenet_v1", 0.25, num_classes=10, image_size=32, meta_graph=True)
+    with pytest.raises(converters.ConversionError, match=r"has stride 1 and dilation 1, the network 2 and 1"):
+        converters.convert(tmp_path / "m.ckpt")
+    manifest = converters.save_model(
+        converters.conversion_of(tmp_path / "m.ckpt", first_stride=2), tmp_path / "m.keras"
+    )
+    assert "those of the published network" in manifest["verification"]["outputs"]["result"]
 
 
 @pytest.mark.parametrize("changes", [[(2, 1)], [(4, 1), (6, 1)], [(1, 2)]])

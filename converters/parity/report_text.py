@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Column, Table
 
-from converters.parity.report import OutputRow, Report, WeightRow
+from converters.parity.report import OutputRow, Report
 from converters.text import plain_table, right, shape_text, text_of
 
 WORST = 5
@@ -98,13 +98,6 @@ def _cosine_text(value: float) -> str:
 
 
 def _weights(rows) -> Table:
-    table = plain_table("variable", "shape", "finding")
-    for row in rows:
-        table.add_row(row.name, shape_text(row.shape), row.finding, style="red")
-    return table
-
-
-def _weights(rows: Sequence[WeightRow]) -> Table:
     table = plain_table("variable", "shape", "finding")
     for row in rows:
         table.add_row(row.name, shape_text(row.shape), row.finding, style="red")
