@@ -113,7 +113,7 @@ def test_a_job_that_is_done_is_not_done_again(model, images, output, monkeypatch
 
 def test_nothing_is_replaced_unasked(model, images, output):
     output.write_text("precious")
-    with pytest.raises(ValueError, match="exists; say --force"):
+    with pytest.raises(ValueError, match="exists; use --force"):
         embed(model, images, output, **SIZES)
     assert output.read_text() == "precious"
     embed(model, images, output, force=True, **SIZES)
@@ -160,7 +160,7 @@ def test_a_list_that_changes(model, images, output):
             self.times += 1
             return iter(list(images)[: 14 - self.times])
 
-    with pytest.raises(ValueError, match="changed while"):
+    with pytest.raises(ValueError, match="changed during the run"):
         embed(model, Changing(), output, **SIZES)
 
 

@@ -137,9 +137,9 @@ def test_a_thousand_folders_are_imagenets_classes(tmp_path, labels, first, name)
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        (["crane"], r"may be any of the classes \[3, 4\]"),
+        (["crane"], r"has the label of several classes, \[3, 4\]"),
         (["tench", "unicorn"], "unicorn does not have the name of a class"),
-        (["n01440764", "n01443537"], "understood where all 1000 folders"),
+        (["n01440764", "n01443537"], "WordNet ids need all 1000 folders"),
         (["5", "1001"], "1001 is named by a number, but the model has 1001 classes"),
         ([], "has no folder for each class"),
     ],

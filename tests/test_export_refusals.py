@@ -97,7 +97,7 @@ def test_an_interrupt_leaves_nothing(model, tmp_path, monkeypatch):
 def test_existing_files_are_kept_without_force(model, tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"mine")
-    with pytest.raises(converters.ConversionError, match="exists; say --force"):
+    with pytest.raises(converters.ConversionError, match="exists; use --force"):
         converters.export(model, path, "litert")
     assert path.read_bytes() == b"mine"
     result = converters.export(model, path, "litert", force=True)
@@ -118,7 +118,7 @@ def test_only_saved_models_are_replaced_among_folders(model, tmp_path):
     path.rmdir()
     converters.export(model, path, "savedmodel")
     (path / "old").write_text("of the first export")
-    with pytest.raises(converters.ConversionError, match="exists; say --force"):
+    with pytest.raises(converters.ConversionError, match="exists; use --force"):
         converters.export(model, path, "savedmodel")
     converters.export(model, path, "savedmodel", force=True)
     assert (path / "saved_model.pb").is_file() and not (path / "old").exists()

@@ -89,7 +89,7 @@ def test_a_broken_image_is_named_and_the_others_are_answered(folder):
         (["model.keras", "good/*.gif"], "No file matches"),
         (["absent.keras", "good"], "does not exist"),
         (["model.keras", "good", "--image-size", 96], "takes images of 64x64 pixels, not of 96x96"),
-        (["model.keras", "good", "--labels", "good/000.png"], "not a text in UTF-8"),
+        (["model.keras", "good", "--labels", "good/000.png"], "not text in UTF-8"),
         (["features.keras", "good"], "does not classify"),
         (["tiny.keras", "good"], "none of this package's networks"),
         (["model.keras"], "Name an image"),

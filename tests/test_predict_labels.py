@@ -41,7 +41,7 @@ def test_another_number_of_labels(tmp_path, lines, classes):
 
 def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="not a text in UTF-8"):
+    with pytest.raises(ValueError, match="not text in UTF-8"):
         read_labels(tmp_path / "labels.txt")
 
 
