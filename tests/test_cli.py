@@ -78,7 +78,7 @@ def test_list_names_every_model():
 
 
 @pytest.mark.parametrize("name", mobilenets.list_models())
-def test_info_tells_what_is_known(name):
+def test_info_prints_the_known_facts(name):
     info = mobilenets.get_model_info(name)
     facts = json.loads(invoke("info", name, "--json").stdout)
     assert facts["checkpoint_url"] == info.checkpoint_url

@@ -49,7 +49,7 @@ def test_the_choices_are_those_of_the_library():
 
 
 @pytest.mark.parametrize(("format", "name"), [("savedmodel", "out"), ("litert", "out.tflite"), ("onnx", "out.onnx")])
-def test_the_figure_is_printed(format, name, folder, tmp_path):
+def test_the_difference_is_printed(format, name, folder, tmp_path):
     result = invoke(folder / "model.keras", tmp_path / name, "--format", format)
     assert result.exit_code == 0, result.output
     assert "largest difference is" in result.stdout and "on 3 images" in result.stdout

@@ -1,4 +1,4 @@
-"""What is refused, and that nothing is left behind."""
+"""Exports that are refused, or fail: nothing is left behind."""
 
 import importlib.util
 import os
@@ -62,7 +62,7 @@ def test_too_old_a_keras_is_named(model, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("format", "name"), [("savedmodel", "model"), ("litert", "model.tflite")])
-def test_something_else_than_the_model_is_an_error_and_not_written(format, name, model, tmp_path, monkeypatch):
+def test_a_mismatch_is_an_error_and_not_written(format, name, model, tmp_path, monkeypatch):
     other = keras.models.clone_model(model)
     monkeypatch.setattr(mobilenets, "fuse", lambda model: other)
     with pytest.raises(exports.ExportMismatch, match="was not written: tensorflow"):

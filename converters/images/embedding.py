@@ -59,7 +59,9 @@ class Embedder:
 
         Files of feature vectors hold text, so bytes of a path that are not UTF-8 become ``\\xff``.
         """
-        read, features, broken = [], [np.empty((0, self.num_features), np.float32)], []
+        read: list[str] = []
+        broken: list[Broken] = []
+        features = [np.empty((0, self.num_features), np.float32)]
         for batch in image_batches(paths, self._image_size, self._batch_size):
             read += map(_printable, batch.paths)
             broken += (Broken(*map(_printable, entry)) for entry in batch.broken)
@@ -228,7 +230,8 @@ def _write_parts(
 
 def _join(output: pathlib.Path, parts: pathlib.Path, num_features: int, job: dict) -> dict:
     files = _part_files(parts)
-    count, broken = 0, []
+    count = 0
+    broken: list[Broken] = []
     for part in map(read_part, files):
         count += len(part.paths)
         broken += part.broken

@@ -3,7 +3,7 @@
 import json
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +75,7 @@ def write_npz(path: pathlib.Path, parts: Sequence[pathlib.Path], num_features: i
         _stream(archive, METADATA, text.dtype.str, (), [text])
 
 
-def _stream(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple, arrays: Iterator[np.ndarray]) -> None:
+def _stream(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple, arrays: Iterable[np.ndarray]) -> None:
     header = {"descr": dtype, "fortran_order": False, "shape": shape}
     # A fixed date: the same job gives the same file.
     with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:

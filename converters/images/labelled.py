@@ -20,7 +20,7 @@ class Labelled(NamedTuple):
     """An image, and the index of its class among the model's."""
 
     path: str
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 def labelled_folder(folder: str | os.PathLike, labels: Sequence[str]) -> list[Labelled]:

@@ -126,7 +126,7 @@ def open_image_model(
     """
     notes: tuple[str, ...] = ()
     if pathlib.Path(source).suffix == ".keras":
-        model, info = load_checked_model(source)
+        model, info = load_checked_model(pathlib.Path(source))
     else:
         path = source_of(source, progress)
         conversion = conversion_of(path, name=None if path is source else str(source))

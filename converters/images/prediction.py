@@ -12,7 +12,7 @@ from converters.images.pipeline import Broken, image_batches
 class Guess(NamedTuple):
     """A class and its probability."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     probability: float
 
 
