@@ -13,7 +13,7 @@ def check_output(path: Path, force: bool) -> None:
     if not path.parent.is_dir():
         raise ConversionError(f"The folder {path.parent} of the output {path.name} does not exist.")
     if path.exists() and not force:
-        raise ConversionError(f"The output {path} exists; say --force (force=True) to replace it.")
+        raise ConversionError(f"The output {path} exists; use --force (force=True) to replace it.")
 
 
 def check_model_path(path: Path, force: bool) -> None:

@@ -13,7 +13,7 @@ SIZES = {"part_size": 4, "batch_size": 3}
 
 
 def write_images(folder: pathlib.Path, count: int, broken: tuple[int, ...] = ()) -> list[pathlib.Path]:
-    """Small PNG files of noise, and files that are none."""
+    """Writes small PNG files of noise, and files that are not images."""
     import tensorflow as tf
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import checkpoints
 import converters
 import mobilenets
 from converters.cli import main
+from tests.embedding_job import write_images
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
@@ -77,7 +78,7 @@ def test_list_names_every_model():
 
 
 @pytest.mark.parametrize("name", mobilenets.list_models())
-def test_info_tells_what_is_known(name):
+def test_info_prints_the_known_facts(name):
     info = mobilenets.get_model_info(name)
     facts = json.loads(invoke("info", name, "--json").stdout)
     assert facts["checkpoint_url"] == info.checkpoint_url
@@ -172,6 +173,22 @@ def test_verify_against_a_frozen_graph(converted, variables):
     assert report["passed"] and report["tolerance"] == 1e-12
     assert len(report["rows"]) == 30
     assert [row["top1_agreement"] for row in report["rows"] if row["name"] == "MobilenetV1/Logits"] == [1.0]
+
+
+@pytest.mark.parametrize("takes", ["its own size", "any size"])
+def test_verify_on_photographs_with_a_graph_that_is_not_square(takes, tmp_path, variables):
+    """A folder stands for the images in it; their height and width are those that the model takes."""
+    shape = (48, 80, 3) if takes == "its own size" else (None, None, 3)
+    conversion = converters.conversion_of(variables, name=NAME, input_shape=shape)
+    converters.save_model(conversion, tmp_path / "model [1].keras")
+    size = (48, 80) if takes == "its own size" else (128, 128)
+    freeze(tmp_path / "frozen.pb", "mobilenet_v1", variables, depth_multiplier=0.25, image_size=size)
+    write_images(tmp_path / "images [/b]", 2)
+    result = invoke(
+        "verify", tmp_path / "model [1].keras", tmp_path / "frozen.pb", "--images", tmp_path / "images [/b]"
+    )
+    assert result.exit_code == 0, result.output
+    assert "On 2 images of the caller" in result.stdout and "model [1].keras" in result.stdout
 
 
 def test_verify_points_at_the_first_endpoint_beyond_the_tolerance(converted, variables):

@@ -84,3 +84,16 @@ def test_opening_is_shown_while_the_model_opens(tmp_path, monkeypatch):
     assert steps[1:3] == [f"Opening {model}", "loaded"]
     assert result.stdout.splitlines()[0] == str(folder / "000.png") and len(result.stdout.splitlines()) == 6
     assert f"Broken: {folder / '001.png'} is not an image" in result.stderr
+
+
+def test_paths_in_tables(tmp_path):
+    write_images(tmp_path / "[bold] images", 2)
+    (tmp_path / "models [").mkdir()  # so "[/b]" is part of the path
+    model = write_model(tmp_path / "models [/b].keras", num_classes=5)
+    output = tmp_path / "models [/b] [1].npz"
+    result = CliRunner().invoke(main, ["embed", str(model), str(tmp_path / "[bold] images"), "-o", str(output)])
+    assert result.exit_code == 0, result.output
+    assert output.name in result.stdout.replace("\n", "")
+    missing = tmp_path / "none [/b].keras"
+    result = CliRunner().invoke(main, ["predict", str(missing), str(tmp_path)])
+    assert result.exit_code == 2 and f"{missing} does not exist" in result.stderr

@@ -1,4 +1,4 @@
-"""Feature vectors: right, in bounded memory, whole at any time, and the same when a run is broken off."""
+"""Feature vectors: correct, in bounded memory, written whole, and the same when a run is interrupted and resumed."""
 
 import importlib.util
 import json
@@ -85,7 +85,7 @@ class Interrupted(Exception):
 
 
 @pytest.mark.parametrize("stop", [4, 8, 12, 14])
-def test_a_run_that_is_broken_off_goes_on(model, images, output, tmp_path, stop):
+def test_an_interrupted_run_resumes(model, images, output, tmp_path, stop):
     whole = tmp_path / f"whole{output.suffix}"
     expected = embed(model, images, whole, **SIZES)
 
@@ -102,7 +102,7 @@ def test_a_run_that_is_broken_off_goes_on(model, images, output, tmp_path, stop)
     assert output.read_bytes() == whole.read_bytes()
 
 
-def test_a_job_that_is_done_is_not_done_again(model, images, output, monkeypatch):
+def test_a_finished_job_is_not_repeated(model, images, output, monkeypatch):
     first = embed(model, images, output, **SIZES)
     (output.parent / f"{output.name}.parts").mkdir()  # as a run leaves it that ends while it tidies up
     monkeypatch.setattr(embedding, "image_batches", None)
@@ -111,9 +111,9 @@ def test_a_job_that_is_done_is_not_done_again(model, images, output, monkeypatch
     assert not output.with_name(f"{output.name}.parts").exists()
 
 
-def test_nothing_is_replaced_unasked(model, images, output):
+def test_an_existing_output_is_kept_without_force(model, images, output):
     output.write_text("precious")
-    with pytest.raises(ValueError, match="exists; say --force"):
+    with pytest.raises(ValueError, match="exists; use --force"):
         embed(model, images, output, **SIZES)
     assert output.read_text() == "precious"
     embed(model, images, output, force=True, **SIZES)
@@ -133,7 +133,7 @@ def test_parts_of_another_job(model, images, output):
     assert read(output)[0] == [others[0], others[2]]
 
 
-def test_parts_without_a_job_are_nobodys(model, images, output):
+def test_abandoned_parts_are_removed(model, images, output):
     parts = output.with_name(f"{output.name}.parts")
     parts.mkdir()
     (parts / "00000000.npz").write_bytes(b"stale")
@@ -141,7 +141,7 @@ def test_parts_without_a_job_are_nobodys(model, images, output):
     assert len(read(output)[0]) == 9
 
 
-def test_a_damaged_part_is_named(model, images, output):
+def test_a_damaged_part_is_reported(model, images, output):
     def spoil(done, total):
         if done == 8:
             next(output.parent.glob("*.parts/00000000.npz")).write_bytes(b"PK spoiled")
@@ -160,7 +160,7 @@ def test_a_list_that_changes(model, images, output):
             self.times += 1
             return iter(list(images)[: 14 - self.times])
 
-    with pytest.raises(ValueError, match="changed while"):
+    with pytest.raises(ValueError, match="changed during the run"):
         embed(model, Changing(), output, **SIZES)
 
 
@@ -181,7 +181,7 @@ def test_only_broken_images(model, tmp_path, output):
     assert len(paths) == 0 and len(features) == 0
 
 
-def test_names_that_are_no_utf8(model, tmp_path, output):
+def test_names_that_are_not_utf8(model, tmp_path, output):
     (path,) = write_images(tmp_path / "names", 1)
     named = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xc3\xbc.png")
     try:

@@ -1,4 +1,4 @@
-"""`mobilenets embed` killed at any point: no half file, what was done is kept, the next run gives the same file."""
+"""`mobilenets embed`, killed at any point: no partial file, finished parts stay, the next run writes the same file."""
 
 import numpy as np
 import pytest

@@ -41,7 +41,7 @@ def cache(monkeypatch, tmp_path):
     return tmp_path / "cache"
 
 
-def test_beside_the_published_accuracy(folder, shared, cache):
+def test_accuracy_next_to_the_published_one(folder, shared, cache):
     labels = shared / "images" / "imagenet_slim_labels.txt"
     result = invoke(folder / "v1.keras", folder / "numbers", "--labels", labels)
     assert result.exit_code == 0, result.output

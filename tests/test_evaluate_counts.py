@@ -1,4 +1,4 @@
-"""Accuracy: counted right, with the right interval, and the same when a run is broken off."""
+"""Accuracy: the right counts and interval, also when a run is interrupted and resumed."""
 
 import json
 
@@ -68,7 +68,7 @@ class Interrupted(Exception):
 
 
 @pytest.mark.parametrize("stop", [0, 3, 6, 9])
-def test_a_run_that_is_broken_off_goes_on(model, images, tmp_path, monkeypatch, stop):
+def test_an_interrupted_run_resumes(model, images, tmp_path, monkeypatch, stop):
     monkeypatch.setattr(evaluation, "STEP", 3)
     expected = evaluate(model, images, tmp_path / "other.json", batch_size=2)
     journal, seen = tmp_path / "journal.json", []
@@ -86,19 +86,19 @@ def test_a_run_that_is_broken_off_goes_on(model, images, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"job": "another", "counts": {"done": 3}}', "null"])
-def test_a_journal_of_something_else_is_not_used(model, images, tmp_path, content):
+def test_the_journal_of_another_job_is_ignored(model, images, tmp_path, content):
     journal, seen = tmp_path / "journal.json", []
     journal.write_text(content)
     evaluate(model, images, journal, progress=seen.append)
     assert seen[0] == 0
 
 
-def test_journals_of_other_jobs_have_other_names(model, images):
+def test_each_job_has_its_own_journal(model, images):
     others = [images, images[:-1], [Labelled(image.path, 0) for image in images]]
     assert len({journal_name(model, other) for other in others}) == 3
 
 
-def test_nothing_readable(model, tmp_path):
+def test_no_readable_image(model, tmp_path):
     with pytest.raises(ValueError, match="None of the 1 images can be read"):
         evaluate(model, [Labelled("absent.png", 0)], tmp_path / "journal.json")
 
@@ -137,14 +137,14 @@ def test_a_thousand_folders_are_imagenets_classes(tmp_path, labels, first, name)
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        (["crane"], r"may be any of the classes \[3, 4\]"),
+        (["crane"], r"has the label of several classes, \[3, 4\]"),
         (["tench", "unicorn"], "unicorn does not have the name of a class"),
-        (["n01440764", "n01443537"], "understood where all 1000 folders"),
+        (["n01440764", "n01443537"], "WordNet ids need all 1000 folders"),
         (["5", "1001"], "1001 is named by a number, but the model has 1001 classes"),
         ([], "has no folder for each class"),
     ],
 )
-def test_folders_that_say_no_class(tmp_path, names, sentence):
+def test_folders_without_a_class(tmp_path, names, sentence):
     with pytest.raises(ValueError, match=sentence):
         classes_of(tmp_path, names)
 
@@ -156,7 +156,7 @@ def test_a_file_of_labels(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["a.png\n", "a.png 4\n", "a.png -1\n", "3\n", "a.png 1.0\n", ""])
-def test_a_file_that_is_none_of_labels(tmp_path, text):
+def test_an_unusable_file_of_labels(tmp_path, text):
     (tmp_path / "labels.txt").write_text(text)
     with pytest.raises(ValueError, match=r"labels\.txt"):
         labels_file(tmp_path / "labels.txt", tmp_path, 4)

@@ -79,7 +79,7 @@ def test_every_format_is_tested():
 
 @pytest.mark.parametrize("format", ["savedmodel", "litert", "onnx", OPENVINO])
 @pytest.mark.parametrize("family", CONSTRUCTORS)
-def test_the_file_computes_what_the_model_does(family, format, tmp_path):
+def test_the_exported_model_agrees_with_keras(family, format, tmp_path):
     model = network(family)
     path = tmp_path / NAMES[format]
     before = {name: array.copy() for name, array in converters.slim_variables(model).items()}
@@ -173,7 +173,7 @@ def test_quantized_litert(family, tmp_path):
     assert all(dtypes[op["inputs"][0]] == dtypes[op["inputs"][1]] == np.int8 for op in convolutions)
 
 
-def test_float32_models_of_the_users_own(tmp_path):
+def test_other_float32_models(tmp_path):
     """A network with the user's own layers behind it, inside of another model."""
     inner = network("mobilenet_v2", head="feature_vector")
     images = keras.Input((64, 64, 3))

@@ -1,4 +1,4 @@
-"""What is refused, and that nothing is left behind."""
+"""Exports that are refused, or fail: nothing is left behind."""
 
 import importlib.util
 import os
@@ -62,7 +62,7 @@ def test_too_old_a_keras_is_named(model, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("format", "name"), [("savedmodel", "model"), ("litert", "model.tflite")])
-def test_something_else_than_the_model_is_an_error_and_not_written(format, name, model, tmp_path, monkeypatch):
+def test_a_mismatch_is_an_error_and_not_written(format, name, model, tmp_path, monkeypatch):
     other = keras.models.clone_model(model)
     monkeypatch.setattr(mobilenets, "fuse", lambda model: other)
     with pytest.raises(exports.ExportMismatch, match="was not written: tensorflow"):
@@ -97,7 +97,7 @@ def test_an_interrupt_leaves_nothing(model, tmp_path, monkeypatch):
 def test_existing_files_are_kept_without_force(model, tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"mine")
-    with pytest.raises(converters.ConversionError, match="exists; say --force"):
+    with pytest.raises(converters.ConversionError, match="exists; use --force"):
         converters.export(model, path, "litert")
     assert path.read_bytes() == b"mine"
     result = converters.export(model, path, "litert", force=True)
@@ -118,7 +118,7 @@ def test_only_saved_models_are_replaced_among_folders(model, tmp_path):
     path.rmdir()
     converters.export(model, path, "savedmodel")
     (path / "old").write_text("of the first export")
-    with pytest.raises(converters.ConversionError, match="exists; say --force"):
+    with pytest.raises(converters.ConversionError, match="exists; use --force"):
         converters.export(model, path, "savedmodel")
     converters.export(model, path, "savedmodel", force=True)
     assert (path / "saved_model.pb").is_file() and not (path / "old").exists()

@@ -124,6 +124,18 @@ def test_info_of_a_file_without_manifest_and_size(name, published, tmp_path):
     assert ("not identified" in text) != bool(published)
 
 
+def test_a_file_that_differs_from_its_manifest_is_refused(tmp_path):
+    variables = converters.slim_variables(mobilenets.MobileNetV1(0.25, (32, 32, 3), num_classes=3))
+    conversion = converters.conversion_of(variables, input_shape=(32, 32, 3))
+    converters.save_model(conversion, tmp_path / "model.keras")
+    layer = next(layer for layer in conversion.model.layers if layer.weights)
+    layer.weights[0].assign(-layer.weights[0])
+    conversion.model.save(tmp_path / "model.keras")
+    result = invoke(tmp_path / "model.keras")
+    assert result.exit_code == 2
+    assert "does not hold the weights that its manifest lists" in result.stderr
+
+
 def test_info_of_a_published_name():
     info = mobilenets.get_model_info("mobilenet_v2_035_96")
     assert json.loads(invoke(info.hub_handle, "--json").stdout) == info.to_dict()

@@ -73,7 +73,7 @@ def test_json_holds_what_the_model_computes(folder):
         assert [guess["label"] for guess in guesses] == [f"class {guess['class']}" for guess in guesses]
 
 
-def test_a_broken_image_is_named_and_the_others_are_answered(folder):
+def test_a_broken_image_is_reported_and_the_others_are_classified(folder):
     result = invoke(folder / "model.keras", folder / "mixed", "absent.png", "--labels", folder / "labels.txt")
     assert result.exit_code == 1
     assert result.stdout.count(".png\n") == 2 and "001.png" not in result.stdout
@@ -89,7 +89,7 @@ def test_a_broken_image_is_named_and_the_others_are_answered(folder):
         (["model.keras", "good/*.gif"], "No file matches"),
         (["absent.keras", "good"], "does not exist"),
         (["model.keras", "good", "--image-size", 96], "takes images of 64x64 pixels, not of 96x96"),
-        (["model.keras", "good", "--labels", "good/000.png"], "not a text in UTF-8"),
+        (["model.keras", "good", "--labels", "good/000.png"], "not text in UTF-8"),
         (["features.keras", "good"], "does not classify"),
         (["tiny.keras", "good"], "none of this package's networks"),
         (["model.keras"], "Name an image"),
@@ -121,7 +121,7 @@ def test_paths(folder, monkeypatch):
         ImagePaths(lists=["absent.txt"])
 
 
-def test_a_model_whose_weights_are_not_its_manifests(folder, shared, tmp_path):
+def test_weights_that_differ_from_the_manifest(folder, shared, tmp_path):
     prefix = shared / "real" / "mobilenet_v1_0.25_128" / "mobilenet_v1_0.25_128.ckpt"
     conversion = conversion_of(prefix)
     save_model(conversion, tmp_path / "v1.keras")
@@ -141,7 +141,7 @@ def test_the_image_size(tmp_path, arguments, size):
 
 
 def test_images_from_minus_one_to_one(tmp_path):
-    """A model that takes [-1, 1] is given that, and so computes the same."""
+    """A model that takes [-1, 1] gets images in that range, and computes the same."""
     images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
     found = [
         open_image_model(write_model(tmp_path / f"{unit}.keras", rescale_inputs=unit)).logits()(images)

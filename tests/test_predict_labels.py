@@ -39,9 +39,9 @@ def test_another_number_of_labels(tmp_path, lines, classes):
         labels_of(classes, path)
 
 
-def test_a_file_that_is_no_text(tmp_path):
+def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="not a text in UTF-8"):
+    with pytest.raises(ValueError, match="not text in UTF-8"):
         read_labels(tmp_path / "labels.txt")
 
 
@@ -60,7 +60,7 @@ def test_the_download_is_kept(cache, monkeypatch):
     assert labels_of(1001) == (NAMES, None)  # the server is gone
 
 
-def test_a_download_that_is_something_else(cache, monkeypatch):
+def test_a_download_without_labels(cache, monkeypatch):
     with serving(b"<html>sign in here</html>") as server:
         monkeypatch.setattr(labels, "LABELS_URL", server.url("labels.txt"))
         names, note = labels_of(1001)
@@ -75,7 +75,7 @@ def test_no_network(cache, monkeypatch):
     assert "http://127.0.0.1:9/labels.txt" in note
 
 
-def test_a_network_that_never_answers_is_not_waited_for(monkeypatch):
+def test_a_network_that_never_answers_times_out(monkeypatch):
     ended = threading.Event()
     monkeypatch.setattr(labels.checkpoints, "fetch", lambda *_, **__: ended.wait())
     with pytest.raises(TimeoutError, match="did not answer"):

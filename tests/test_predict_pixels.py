@@ -40,7 +40,7 @@ def test_broken_images_keep_their_place(tmp_path, monkeypatch, broken, chunk):
         np.testing.assert_allclose(image, mobilenets.preprocess(decode(path), 32), rtol=0, atol=1e-6)
 
 
-def test_what_is_wrong_is_said(tmp_path):
+def test_reasons_of_broken_images(tmp_path):
     (path,) = write_images(tmp_path, 1)
     cut = tmp_path / "cut.png"
     cut.write_bytes(path.read_bytes()[:200])
@@ -57,8 +57,8 @@ def test_no_images():
     assert list(image_batches([], 32)) == []
 
 
-def test_the_batches_are_drawn_as_they_are_wanted(tmp_path, monkeypatch):
-    """A list of any length is not gone through before the first image is there."""
+def test_paths_are_read_lazily(tmp_path, monkeypatch):
+    """The first batch does not need the whole list."""
     monkeypatch.setattr(pipeline, "CHUNK", 4)
     (path,) = write_images(tmp_path, 1)
     drawn = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from converters.images.labelled import Labelled
 
 
-@click.command("evaluate", short_help="Measure the accuracy of a model and compare it with the published one.")
+@click.command("evaluate", short_help="Measure the accuracy of a model on labelled images.")
 @click.argument("model")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path))
 @click.option(

@@ -52,10 +52,11 @@ def native_stderr_if_it_fails() -> Iterator[None]:
 @contextlib.contextmanager
 def lasting_stderr() -> Iterator[TextIO]:
     """Gives standard error as it is now, also while native code's standard error is redirected."""
-    if sys.stderr is not sys.__stderr__:  # A caller, or a test, has redirected it already.
+    own = sys.__stderr__
+    if own is None or sys.stderr is not own:  # A caller, or a test, has redirected it already.
         yield sys.stderr
         return
-    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace", buffering=1) as stream:
+    with os.fdopen(os.dup(2), "w", encoding=own.encoding, errors="replace", buffering=1) as stream:
         yield stream
 
 

@@ -1,4 +1,4 @@
-"""Models for other runtimes: written, run there, and compared with Keras before they count as done."""
+"""Models for other runtimes: written, run there and compared with Keras before they get their name."""
 
 import contextlib
 import dataclasses
@@ -20,32 +20,32 @@ from converters.parity.outputs import takes_unit_range
 from converters.staging import check_output, staged
 from converters.text import shape_text
 
-# Largest difference of the outputs, relative to their largest absolute value. Measured on photographs: with made-up
-# weights 1e-6 in float32, 6e-4 with float16 weights and 2e-2 in int8; with the published ones of MobileNet V1 0.25 at
-# 128, whose batch norms scale channels very differently, 3e-6, 7e-3 and 0.12.
+# Largest allowed difference of the outputs, relative to their largest absolute value. Measured on photographs: with
+# made-up weights 1e-6 in float32, 6e-4 with float16 weights and 2e-2 in int8; with the published weights of MobileNet
+# V1 0.25 at 128, whose batch norms scale channels very differently, 3e-6, 7e-3 and 0.12.
 TOLERANCES = {None: 1e-4, "float16": 5e-2, "int8": 0.5}
 SEED = 20180801
 BATCH = 32
 
 
 class ExportMismatch(ConversionError):
-    """What was exported runs, and computes something else than the model."""
+    """The exported model runs, but its outputs differ from those of the Keras model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """A file (or folder) for another runtime, and how far it is from the Keras model.
+    """A file (or folder) for another runtime, and its difference from the Keras model.
 
     Attributes:
-        path: what was written.
+        path: The file or folder.
         format: "savedmodel", "litert", "onnx" or "openvino".
         quantization: None, "float16" or "int8".
-        size: bytes of all its files.
-        runtime: name and version of what it was run with.
-        images: how many it was compared on.
-        max_relative: largest absolute difference of the outputs, over the largest absolute value of the Keras model's.
-        tolerance: what ``max_relative`` had to stay within.
-        top1_agreement: share of images whose largest output is the same; None for feature maps.
+        size: Bytes of all its files.
+        runtime: Name and version of the runtime.
+        images: Number of images that it was compared on.
+        max_relative: Largest absolute difference of the outputs, over the largest absolute output of the Keras model.
+        tolerance: The largest ``max_relative`` allowed.
+        top1_agreement: Share of images with the same largest output; None for feature maps.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class Export:
     top1_agreement: float | None
 
     def facts(self) -> dict:
-        """Its attributes, ready for JSON."""
+        """Returns the attributes as JSON values."""
         return dataclasses.asdict(self) | {"path": str(self.path)}
 
     def __str__(self) -> str:
@@ -82,43 +82,47 @@ def export(
     quantization: str | None = None,
     force: bool = False,
 ) -> Export:
-    """Writes a model in another runtime's format, and holds what that runtime computes against the Keras model.
+    """Writes a model in another runtime's format, runs it there, and compares its outputs with those in Keras.
 
-    What is written takes the images that the model takes, any number at a time.
+    The exported model takes the same images as the model, any number at a time.
 
     Args:
-        model: a float32 model with one input and one output; "savedmodel" takes any dtype policy.
-        path: "savedmodel": a folder; "litert": ``.tflite``; "onnx": ``.onnx``; "openvino": ``.xml``, and ``.bin``
-            beside it. It appears only after it was run and found equal.
-        format: one of these four names.
-        fused: whether batch norms are folded first (`mobilenets.fuse`).
-        images: float ``(count, height, width, 3)`` in [0, 1] to compare on, also for a model that takes [-1, 1]; by
-            default seeded noise. With "int8" they are needed, and its ranges are calibrated on them: a hundred or more
+        model: A float32 model with one input and one output; "savedmodel" takes any dtype policy.
+        path: "savedmodel": a folder; "litert": ``.tflite``; "onnx": ``.onnx``; "openvino": ``.xml``, with a ``.bin``
+            file next to it. It gets its name only after the comparison passes.
+        format: One of these four names.
+        fused: Whether batch norms are folded first (`mobilenets.fuse`).
+        images: Float ``(count, height, width, 3)`` in [0, 1] to compare on, also for a model that takes [-1, 1]; by
+            default seeded noise. "int8" requires them and calibrates its ranges on them: use a hundred or more
             photographs, prepared as for the model (`mobilenets.preprocess`).
-        quantization: with "litert", "float16" (weights only) or "int8" (all operations; input and output stay float32).
-        force: whether something that exists is replaced; of folders, only a SavedModel.
+        quantization: With "litert", "float16" (weights only) or "int8" (all operations; input and output stay float32).
+        force: Whether to replace an existing path; of folders, only a SavedModel.
 
     Returns:
-        What was written, with the largest difference found.
+        The path, the largest difference and other facts.
 
     Raises:
-        ConversionError: the path exists or ends wrongly, a package is missing, the model or the images do not fit, the
-            export or its run fails.
-        ExportMismatch: the outputs differ by more than the tolerance: 1e-4 of the largest absolute output, 5e-2 with
+        ConversionError: The path exists or has the wrong suffix, a package is missing, the model or the images do not
+            fit, or the export or its run fails.
+        ExportMismatch: The outputs differ by more than the tolerance: 1e-4 of the largest absolute output, 5e-2 with
             float16, 0.5 with int8.
-        ValueError: unknown format or quantization.
+        ValueError: The format or the quantization is unknown.
+
+    Example:
+        >>> export = converters.export(converters.load_model("model.keras"), "model.tflite", "litert")
+        >>> assert export.max_relative <= 1e-4
     """
     path = Path(path)
     target = find_format(format, quantization)
     check_path(path, target, force)
     _check_model(model, format)
     if quantization == "int8" and images is None:
-        raise ConversionError("int8 needs images that its ranges are calibrated on; noise would give wrong ones.")
+        raise ConversionError("int8 needs images to calibrate its ranges on; noise would give wrong ranges.")
     images = _model_input(model, images)
     source = mobilenets.fuse(model) if fused else model
     with staged(path) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = _written_and_run(source, unfinished, target, format, images)
+        outputs = _written_and_run(source, unfinished, target, format, images)
         expected = _in_batches(lambda batch: keras.ops.convert_to_numpy(model(batch, training=False)), images)
         result = Export(
             path=path,
@@ -127,28 +131,28 @@ def export(
             size=sum(file.stat().st_size for file in unfinished.parent.rglob("*") if file.is_file()),
             runtime=f"{target.runtime} {importlib.import_module(target.runtime).__version__.split('-')[0]}",
             images=len(images),
-            max_relative=_max_relative(found, expected),
+            max_relative=_max_relative(outputs, expected),
             tolerance=TOLERANCES[quantization],
-            top1_agreement=float((found.argmax(1) == expected.argmax(1)).mean()) if expected.ndim == 2 else None,
+            top1_agreement=float((outputs.argmax(1) == expected.argmax(1)).mean()) if expected.ndim == 2 else None,
         )
         # Not `max_relative > tolerance`: a NaN fails.
         if not result.max_relative <= result.tolerance:
             raise ExportMismatch(
                 f"{path} was not written: {result.runtime} differs from the Keras model by {result.max_relative:.2g} "
-                f"of the largest output, and {result.tolerance:g} is the most that {quantization or format} may."
+                f"of the largest output; {result.tolerance:g} is allowed for {quantization or format}."
             )
     return result
 
 
 def check_path(path: Path, target: Format, force: bool) -> None:
-    """Refuses a path that cannot be or must not be written, before any work is done."""
+    """Checks that a path can be written and may be replaced, before any work is done."""
     if target.suffixes and path.suffix != target.suffixes[0]:
         raise ConversionError(f"The output {path} must end in {target.suffixes[0]}.")
     for file in [path.with_suffix(suffix) for suffix in target.suffixes] or [path]:
         check_output(file, force)
         if file.exists() and (file.is_dir() if target.suffixes else not (file / "saved_model.pb").is_file()):
             kind = "file" if target.suffixes else "SavedModel"
-            raise ConversionError(f"The output {file} exists and is no {kind}; it will not be replaced.")
+            raise ConversionError(f"The output {file} exists and is not a {kind}; it will not be replaced.")
 
 
 def _check_model(model: keras.Model, format: str) -> None:
@@ -174,7 +178,7 @@ def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
     takes = model.input_shape[1:3]
     images = np.asarray(images)
     fits = images.ndim == 4 and len(images) > 0 and images.shape[3] == 3
-    if not (fits and all(length in (None, found) for length, found in zip(takes, images.shape[1:3], strict=True))):
+    if not (fits and all(length in (None, own) for length, own in zip(takes, images.shape[1:3], strict=True))):
         raise ConversionError(
             f"The images have the shape {images.shape}; expected (count, height, width, 3) with at least one image of "
             f"{shape_text(takes)} pixels."
@@ -186,7 +190,7 @@ def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
 
 def _written_and_run(model: keras.Model, path: Path, target: Format, format: str, images: np.ndarray) -> np.ndarray:
     try:
-        # Keras's exporters tell on standard output what they wrote.
+        # Keras's exporters print what they wrote.
         with contextlib.redirect_stdout(io.StringIO()):
             target.write(model, path, images)
         return _in_batches(target.load(path), images)
@@ -196,14 +200,14 @@ def _written_and_run(model: keras.Model, path: Path, target: Format, format: str
 
 
 def _in_batches(function, images: np.ndarray) -> np.ndarray:
-    """The outputs for all images: for the first alone, then for many at a time, so that both are known to work."""
+    """The outputs for all images: for the first alone, then for many at a time, to test both."""
     starts = [0, *range(1, len(images), BATCH)]
     ends = [*starts[1:], len(images)]
     return np.concatenate([function(images[start:end]) for start, end in zip(starts, ends, strict=True)])
 
 
-def _max_relative(found: np.ndarray, expected: np.ndarray) -> float:
-    if found.shape != expected.shape:
+def _max_relative(outputs: np.ndarray, expected: np.ndarray) -> float:
+    if outputs.shape != expected.shape:
         return float("nan")
-    difference, largest = np.abs(found - expected).max(), np.abs(expected).max()
+    difference, largest = np.abs(outputs - expected).max(), np.abs(expected).max()
     return float(difference / largest if largest else difference)

@@ -1,9 +1,8 @@
-"""The job of `converters.images.embedding` over many machines, on Apache Beam.
+"""The job of `converters.images.embedding` on many machines, with Apache Beam.
 
-Beam describes the job once and has it run by an engine that is there: Dataflow, Flink, Spark, or the process itself.
-It was chosen over Ray Data because its local engine runs in the process, without servers and ports, because its file
-writers give a file its name when it is whole, on local disks and object stores alike, and because a step with several
-outputs is an ordinary thing in it, so that broken images are a second output and not a column to filter by.
+The same job runs on Dataflow, Flink, Spark, or in this process. Beam was chosen over Ray Data because its local engine
+needs no servers and ports, because its writers name a file only when it is complete, on local disks and object stores,
+and because a step can have several outputs, so broken images are an output of their own.
 """
 
 import json
@@ -21,14 +20,14 @@ from converters.images.models import open_image_model
 
 
 class EmbedImages(beam.DoFn):
-    """From a list of paths to rows ``{"path", "features"}``, and to lines of JSON at the output ``"broken"``.
+    """Turns a list of paths into rows ``{"path", "features"}``, and into lines of JSON at the output ``"broken"``.
 
     The model is opened once in every worker, not sent to it.
 
     Args:
-        source: what `converters.images.models.open_image_model` takes; every worker must find it.
-        image_size: height and width of the images; by default the model's.
-        batch_size: how many images go through the network at once.
+        source: Anything that `converters.open_image_model` takes; every worker must be able to read it.
+        image_size: Height and width of the images; by default the model's.
+        batch_size: The number of images that the network takes at once.
     """
 
     def __init__(self, source: str, image_size: int | tuple[int, int] | None = None, batch_size: int = 32):
@@ -61,31 +60,31 @@ def embed_with_beam(
     The rows are those of `converters.images.embedding.embed` with the same sizes, in no particular order.
 
     Args:
-        source: the model: a ``.keras`` file, or anything else `converters.images.models.open_image_model` takes.
-        images: paths; `converters.images.files.ImagePaths`, or a list. They are found by one worker and read by all, so
-            folder and model lie where every worker can read them.
-        output: the beginning of the files' names, on any file system that Beam writes to.
-        image_size: height and width of the images; by default the model's.
-        part_size: images in a piece of work.
-        batch_size: how many images go through the network at once.
-        options: of the engine that runs it; without, the job runs in this process and returns when it is done.
+        source: The model: a ``.keras`` file, or anything else that `converters.open_image_model` takes.
+        images: Paths: `converters.ImagePaths`, or a list. One worker lists them and all workers read them, so every
+            worker must be able to read the folder and the model.
+        output: The beginning of the files' names, on any file system that Beam writes to.
+        image_size: Height and width of the images; by default the model's.
+        part_size: The number of images in one piece of work.
+        batch_size: The number of images that the network takes at once.
+        options: Options of the engine. Without them the job runs in this process and returns when it is finished.
 
     Raises:
-        ValueError: the model has no feature vectors.
-        OSError: the model cannot be read.
+        ValueError: The model has no feature vectors.
+        OSError: The model cannot be read.
     """
     num_features = open_image_model(source, image_size).num_features()
-    # Without options Beam might choose Prism, whose program it would download first.
+    # Without options Beam may choose Prism, whose program it downloads first.
     with beam.Pipeline(runner=None if options else FnApiRunner(), options=options) as pipeline:
-        found = (
+        outputs = (
             pipeline
             | "images" >> beam.Create([images])
-            | "parts" >> beam.FlatMap(lambda found: chunks(found, part_size))
+            | "parts" >> beam.FlatMap(lambda paths: chunks(paths, part_size))
             | "to all workers" >> beam.Reshuffle()
             | "embed"
             >> beam.ParDo(EmbedImages(os.fspath(source), image_size, batch_size)).with_outputs("broken", main="rows")
         )
-        found.rows | beam.io.WriteToParquet(
+        outputs.rows | beam.io.WriteToParquet(
             os.fspath(output), parquet_schema(num_features), codec="zstd", file_name_suffix=".parquet"
         )
-        found.broken | beam.io.WriteToText(f"{os.fspath(output)}-broken", file_name_suffix=".jsonl")
+        outputs.broken | beam.io.WriteToText(f"{os.fspath(output)}-broken", file_name_suffix=".jsonl")

@@ -1,4 +1,4 @@
-"""Feature vectors of any number of images, in a job that can be broken off anywhere and goes on where it was."""
+"""Feature vectors of any number of images, in a job that can be interrupted anywhere and then resumed."""
 
 import hashlib
 import importlib.util
@@ -25,14 +25,14 @@ PART_SIZE = 1024
 
 @dataclass(frozen=True)
 class Embedding:
-    """What a job came to.
+    """The result of a job.
 
     Attributes:
-        output: the file of feature vectors.
-        count: how many it holds.
-        num_features: length of each.
-        broken: images that could not be read.
-        resumed: images that an earlier run had done already.
+        output: The file of feature vectors.
+        count: The number of feature vectors in it.
+        num_features: The length of each.
+        broken: Images that could not be read.
+        resumed: The number of images that an earlier run had finished.
     """
 
     output: pathlib.Path
@@ -43,11 +43,11 @@ class Embedding:
 
 
 class Embedder:
-    """The job for some images: what runs here part after part, and on many machines for many parts at once.
+    """Computes one part of a job. Parts are independent, so many machines can compute them at once.
 
     Args:
-        model: a model that pools its features, a classification model too.
-        batch_size: how many images go through the network at once. Other batches may round otherwise.
+        model: A model that pools its features; a classification model does too.
+        batch_size: The number of images that the network takes at once. Another size may round differently.
     """
 
     def __init__(self, model: ImageModel, batch_size: int = 32):
@@ -55,11 +55,13 @@ class Embedder:
         self._features, self._image_size, self._batch_size = model.features(), model.image_size, batch_size
 
     def __call__(self, paths: Sequence[str]) -> Part:
-        """Feature vectors of the images that can be read, in order.
+        """Returns the feature vectors of the images that can be read, in order.
 
-        In a path, bytes that are no UTF-8 are written as ``\\xff``, as files of feature vectors hold text.
+        Files of feature vectors hold text, so bytes of a path that are not UTF-8 become ``\\xff``.
         """
-        read, features, broken = [], [np.empty((0, self.num_features), np.float32)], []
+        read: list[str] = []
+        broken: list[Broken] = []
+        features = [np.empty((0, self.num_features), np.float32)]
         for batch in image_batches(paths, self._image_size, self._batch_size):
             read += map(_printable, batch.paths)
             broken += (Broken(*map(_printable, entry)) for entry in batch.broken)
@@ -80,25 +82,30 @@ def embed(
 ) -> Embedding:
     """Writes the feature vectors of images to a file, in bounded memory.
 
-    Parts of ``part_size`` images are written to the folder ``<output>.parts``, each whole or not at all. When all are
-    there they are put together, the file gets its name, and the folder goes. A run that finds parts of the same job
-    (the same weights, paths and sizes) goes on after them, and the file is the same as that of a run in one go;
-    where the file of the same job is there already, nothing is done. Images that change meanwhile are not noticed.
+    Parts of ``part_size`` images are written to the folder ``<output>.parts``, each whole or not at all. The finished
+    parts are joined into the output, and the folder is removed. A run that finds parts of the same job (the same
+    weights, paths and sizes) continues after them, and writes the same file as an uninterrupted run. If the output of
+    the same job exists, nothing is computed. Changes of the images between runs are not detected.
 
     Args:
-        model: a model that pools its features, a classification model too.
-        images: paths, gone through twice: `converters.images.files.ImagePaths`, or any sequence.
-        output: the ``.parquet`` file (columns ``path`` and ``features``; needs pyarrow), or the ``.npz`` file (arrays
+        model: A model that pools its features; a classification model does too.
+        images: Paths, iterated twice: `converters.ImagePaths`, or any sequence.
+        output: The ``.parquet`` file (columns ``path`` and ``features``; needs pyarrow), or the ``.npz`` file (arrays
             ``paths`` and ``features``).
-        part_size: images in a part.
-        batch_size: how many images go through the network at once.
-        force: whether an existing output, or the parts of another job, are replaced.
-        progress: called with the number of images that are done, and of all.
+        part_size: The number of images in a part.
+        batch_size: The number of images that the network takes at once.
+        force: Whether to replace an existing output, or the parts of another job.
+        progress: Called with the number of finished images, and of all images.
 
     Raises:
-        ValueError: the model has no feature vectors, the output cannot be written so or is in the way, there are no
-            images, they changed while they were gone through, or another process does the same job.
-        OSError: a list of images cannot be read, or a part cannot be written.
+        ValueError: The model has no feature vectors, the output has another suffix or exists, there are no images, the
+            list of images changed during the run, or another process runs the same job.
+        OSError: A list of images cannot be read, or a part cannot be written.
+
+    Example:
+        >>> model = converters.open_image_model("model.keras")
+        >>> converters.embed(model, converters.ImagePaths(["photos"]), "features.npz").count
+        12
     """
     output = pathlib.Path(output)
     check_features_path(output)
@@ -120,12 +127,12 @@ def embed(
         progress(count, count)
         return _report(output, done, resumed=count)
     if output.exists() and not force and _job_in(parts) != job:
-        raise ValueError(f"The output {output} exists; say --force (force=True) to replace it.")
+        raise ValueError(f"The output {output} exists; use --force (force=True) to replace it.")
     _prepare(parts, job, force)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
             resumed = _write_parts(embedder, images, parts, (count, digest), part_size, progress)
-            metadata = _put_together(output, parts, embedder.num_features, job)
+            metadata = _join(output, parts, embedder.num_features, job)
     except filelock.Timeout as error:
         raise ValueError(f"Another process is writing {output}.") from error
     shutil.rmtree(parts, ignore_errors=True)
@@ -133,12 +140,12 @@ def embed(
 
 
 def check_features_path(output: pathlib.Path) -> None:
-    """Refuses an output that cannot be written, before any work is done.
+    """Checks that an output can be written, before any work is done.
 
-    Whether one that exists may be replaced is known only when the job is: it may be that of the same job.
+    An existing output is accepted here, because it may belong to the same job.
 
     Raises:
-        ValueError: its name has another ending, its folder does not exist, or pyarrow is not installed.
+        ValueError: The name has another suffix, the folder does not exist, or pyarrow is not installed.
     """
     if output.suffix not in WRITERS:
         raise ValueError(f"The output {output} must end in {' or '.join(WRITERS)}.")
@@ -154,7 +161,7 @@ def _printable(path: str) -> str:
 
 
 def _digest(images: Iterable[str]) -> tuple[int, str]:
-    """How many paths there are, and a sha256 of them all."""
+    """The number of paths, and a sha256 of all of them."""
     digest, count = hashlib.sha256(), 0
     for count, path in enumerate(images, 1):  # noqa: B007
         digest.update(os.fsencode(path) + b"\0")
@@ -169,17 +176,17 @@ def _job_in(parts: pathlib.Path) -> dict | None:
 
 
 def _prepare(parts: pathlib.Path, job: dict, force: bool) -> None:
-    """Makes the folder of the parts one that holds nothing of another job."""
-    found = _job_in(parts)
-    if found == job:
+    """Creates the folder of the parts, or empties it if its parts belong to another job."""
+    existing = _job_in(parts)
+    if existing == job:
         return
-    if found is not None and not force:
+    if existing is not None and not force:
         raise ValueError(
             f"{parts} holds the parts of another job (other images, another model or other sizes); "
-            "delete it, or say --force (force=True)."
+            "delete it, or use --force (force=True)."
         )
     if parts.exists():
-        # The job goes last, as parts without one are nobody's: see above.
+        # Delete job.json last: a folder without it counts as abandoned.
         for file in sorted(parts.iterdir(), key=lambda file: file.name == "job.json"):
             file.unlink()
     parts.mkdir(exist_ok=True)
@@ -203,7 +210,7 @@ def _write_parts(
     part_size: int,
     progress: Callable[[int, int], None],
 ) -> int:
-    """Writes the parts that are missing; returns how many images were in those that were not."""
+    """Writes the missing parts; returns the number of images in the existing ones."""
     digest = hashlib.sha256()
     done = resumed = 0
     for number, paths in enumerate(chunks(images, part_size)):
@@ -217,18 +224,19 @@ def _write_parts(
         done += len(paths)
         progress(done, expected[0])
     if (done, digest.hexdigest()) != expected:
-        raise ValueError("The list of images changed while it was gone through; run again.")
+        raise ValueError("The list of images changed during the run; run again.")
     return resumed
 
 
-def _put_together(output: pathlib.Path, parts: pathlib.Path, num_features: int, job: dict) -> dict:
+def _join(output: pathlib.Path, parts: pathlib.Path, num_features: int, job: dict) -> dict:
     files = _part_files(parts)
-    count, broken = 0, []
+    count = 0
+    broken: list[Broken] = []
     for part in map(read_part, files):
         count += len(part.paths)
         broken += part.broken
     metadata = {"job": job, "count": count, "num_features": num_features, "broken": broken}
-    # Beside the parts, so that what is left of a run that is killed goes with them.
+    # In the folder of the parts, which is removed also after a run that was killed.
     whole = parts / f"whole{output.suffix}.tmp"
     WRITERS[output.suffix](whole, files, num_features, metadata)
     os.replace(whole, output)
@@ -241,6 +249,6 @@ def _report(output: pathlib.Path, metadata: dict, resumed: int) -> Embedding:
 
 
 def rows(part: Part) -> Iterator[dict]:
-    """A part as rows: ``{"path": ..., "features": ...}``."""
+    """Yields a part as rows: ``{"path": ..., "features": ...}``."""
     for path, features in zip(part.paths, part.features, strict=True):
         yield {"path": path, "features": features}

@@ -1,9 +1,9 @@
-"""Feature vectors on disk: whole parts while a job runs, and one file of them in the end, written as a stream."""
+"""Feature vectors on disk: a file for each part while a job runs, and one file in the end, written as a stream."""
 
 import json
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ METADATA = "mobilenets"
 
 
 class Part(NamedTuple):
-    """Feature vectors of some images: paths, float32 ``(len(paths), features)``, and the images left out."""
+    """Feature vectors of some images: paths, float32 ``(len(paths), features)``, and the broken images."""
 
     paths: tuple[str, ...]
     features: np.ndarray
@@ -31,7 +31,7 @@ def read_part(path: pathlib.Path) -> Part:
     """Reads a part.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: The file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -42,7 +42,7 @@ def read_part(path: pathlib.Path) -> Part:
 
 
 def write_parquet(path: pathlib.Path, parts: Sequence[pathlib.Path], num_features: int, metadata: Mapping) -> None:
-    """Writes the parts as one Parquet file, a row group each: ``path`` (string), ``features`` (list of float32)."""
+    """Writes the parts as one Parquet file, one row group each: ``path`` (string), ``features`` (list of float32)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -54,7 +54,7 @@ def write_parquet(path: pathlib.Path, parts: Sequence[pathlib.Path], num_feature
 
 
 def parquet_schema(num_features: int):
-    """The columns of a Parquet file of feature vectors."""
+    """Returns the columns of a Parquet file of feature vectors."""
     import pyarrow as pa
 
     return pa.schema([("path", pa.string()), ("features", pa.list_(pa.float32(), num_features))])
@@ -75,9 +75,9 @@ def write_npz(path: pathlib.Path, parts: Sequence[pathlib.Path], num_features: i
         _stream(archive, METADATA, text.dtype.str, (), [text])
 
 
-def _stream(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple, arrays: Iterator[np.ndarray]) -> None:
+def _stream(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple, arrays: Iterable[np.ndarray]) -> None:
     header = {"descr": dtype, "fortran_order": False, "shape": shape}
-    # A fixed date, so that the same job gives the same file.
+    # A fixed date: the same job gives the same file.
     with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
         np.lib.format.write_array_header_2_0(stream, header)
         for array in arrays:
@@ -85,10 +85,10 @@ def _stream(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple, array
 
 
 def metadata_of(path: pathlib.Path) -> dict:
-    """What a file of feature vectors says of itself; nothing where it is none.
+    """Returns the metadata of a file of feature vectors; an empty dict for any other file.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
     """
     try:
         if path.suffix == ".npz":

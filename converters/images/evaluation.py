@@ -1,4 +1,4 @@
-"""How often a classification model is right, with what that many images can tell."""
+"""The accuracy of a classification model on labelled images, with confidence intervals."""
 
 import hashlib
 import json
@@ -17,20 +17,25 @@ from converters.images.models import ImageModel
 from converters.images.pipeline import Broken, image_batches
 
 FORMAT = "mobilenets evaluation 1"
-# Images between two entries in the journal.
+# Number of images between two writes of the journal.
 STEP = 512
 
 
 def wilson_interval(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval that a probability lies in, as far as ``right`` out of ``count`` trials tell.
+    """Returns the confidence interval of a probability, from ``right`` successes in ``count`` trials.
 
     Wilson's score interval (E. B. Wilson 1927, "Probable inference, the law of succession, and statistical inference",
     Journal of the American Statistical Association 22, 209-212): with z the normal quantile and p = right / count,
     ``(p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)``. Unlike the one from the standard error it stays in [0, 1]
-    and says something where none or all are right.
+    and has a width also where none or all are right.
 
     Raises:
-        ValueError: if the counts are none, or the confidence does not lie in (0, 1).
+        ValueError: The counts are not ``0 <= right <= count`` with ``count >= 1``, or the confidence is not in (0, 1).
+
+    Example:
+        >>> low, high = wilson_interval(2, 2)
+        >>> round(low, 2), high
+        (0.34, 1.0)
     """
     if not 0 <= right <= count or count < 1 or not 0 < confidence < 1:
         raise ValueError(f"There is no interval for {right} of {count} at the confidence {confidence}.")
@@ -46,10 +51,10 @@ class Evaluation:
     """Counts over a set of images.
 
     Attributes:
-        done: images that were looked at, broken ones included.
-        top1: images whose class the model found the likeliest.
-        top5: images whose class is among the model's five likeliest.
-        broken: images that could not be read; they count neither as right nor as wrong.
+        done: Number of images processed, including broken ones.
+        top1: Number of images whose class has the highest logit.
+        top5: Number of images whose class has one of the five highest logits.
+        broken: Images that could not be read; they count neither as right nor as wrong.
     """
 
     done: int = 0
@@ -59,7 +64,7 @@ class Evaluation:
 
     @property
     def count(self) -> int:
-        """Images that were classified."""
+        """Number of images that were classified."""
         return self.done - len(self.broken)
 
 
@@ -71,22 +76,22 @@ def evaluate(
     batch_size: int = 32,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Counts how often a model is right, and goes on where an earlier run with the same journal was broken off.
+    """Counts how often a model is right, and resumes an interrupted run that used the same journal.
 
-    The result is the same as that of a run in one go: the images are taken in the same batches. Changes of images
-    that were counted already are not noticed.
+    A resumed run uses the same batches, so its result is that of a run without interruption. Changes of images that
+    were already counted are not detected.
 
     Args:
-        model: a classification model.
-        images: what to classify, and as what.
-        journal: the file that keeps the counts while it runs, replaced whole every `STEP` images and removed in the
-            end. One of another model or of other images is not used.
-        batch_size: how many images go through the network at once.
-        progress: called with the number of images that are done.
+        model: A classification model.
+        images: The images and their classes.
+        journal: The file that keeps the counts during the run. It is replaced whole every `STEP` images and removed at
+            the end. The journal of another model or of other images is ignored.
+        batch_size: The number of images that the network takes at once.
+        progress: Called with the number of finished images.
 
     Raises:
-        ValueError: the model does not classify, or there is nothing to count.
-        OSError: the journal cannot be written.
+        ValueError: The model does not classify, or no image can be read.
+        OSError: The journal cannot be written.
     """
     journal = pathlib.Path(journal)
     logits = model.logits()
@@ -105,14 +110,14 @@ def evaluate(
 
 
 def journal_name(model: ImageModel, images: Sequence[Labelled]) -> str:
-    """A file name for the journal that no other model and no other images have."""
+    """Returns a file name for the journal that is unique to the model and the images."""
     return f"evaluation-{_job(model, images, 0)[:24]}.json"
 
 
 def ranks(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """How many classes each row holds likelier than the one that is right (as ``tf.math.in_top_k`` counts).
+    """Returns the rank of the true class in each row, from 0, as ``tf.math.in_top_k`` counts.
 
-    Where a logit is not a finite number, none is known to be less likely.
+    A row with a logit that is not finite has the last rank.
     """
     right = np.take_along_axis(logits, classes[:, None], axis=1)
     counted = (logits > right).sum(axis=1)
@@ -125,8 +130,8 @@ def _step(logits: Callable, images: Sequence[Labelled], image_size: tuple[int, i
         entries = list(enumerate(batch.entries, place))
         place += len(entries)
         classes = np.array([images[n].index for n, entry in entries if isinstance(entry, str)], int)
-        found = ranks(logits(batch.images), classes) if len(classes) else np.empty(0, int)
-        counts = Evaluation(len(entries), int((found < 1).sum()), int((found < 5).sum()), batch.broken)
+        rank = ranks(logits(batch.images), classes) if len(classes) else np.empty(0, int)
+        counts = Evaluation(len(entries), int((rank < 1).sum()), int((rank < 5).sum()), batch.broken)
         total = _added(total, counts)
     return total
 

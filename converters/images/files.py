@@ -24,8 +24,8 @@ class ImagePaths(Iterable[str]):
     """
 
     def __init__(self, names: Iterable[str | os.PathLike] = (), lists: Iterable[str | os.PathLike] = ()):
-        self.names = tuple(map(os.fspath, names))
-        self.lists = tuple(map(os.fspath, lists))
+        self.names = tuple(os.fspath(name) for name in names)
+        self.lists = tuple(os.fspath(path) for path in lists)
         for name in self.names:
             if os.path.isdir(name) and next(_in_folder(name), None) is None:
                 raise ValueError(f"The folder {name} holds no images ({', '.join(SUFFIXES)}).")

@@ -1,4 +1,4 @@
-"""Which class each image of a set is said to be."""
+"""Labelled images: the class of each, from the name of its folder or from a file."""
 
 import os
 import pathlib
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from converters.images.files import ImagePaths
+from mobilenets import PUBLISHED_CLASSES
 
-IMAGENET = 1000
+IMAGENET = PUBLISHED_CLASSES - 1  # without "background"
 
 
 class UnknownClass(ValueError):
@@ -19,13 +20,13 @@ class Labelled(NamedTuple):
     """An image, and the index of its class among the model's."""
 
     path: str
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 def labelled_folder(folder: str | os.PathLike, labels: Sequence[str]) -> list[Labelled]:
-    """The images in ``folder/<class>/``, sorted by class folder and name.
+    """Returns the images in ``folder/<class>/``, sorted by class folder and name.
 
-    The names of all class folders are read in one of these ways, the first that fits all of them:
+    All class folders are named in the same way, the first of these that fits them all:
 
     1. the numbers 0 to 999, all thousand: ImageNet's classes without "background";
     2. numbers: indices into the model's classes ("0389" is class 389);
@@ -35,12 +36,12 @@ def labelled_folder(folder: str | os.PathLike, labels: Sequence[str]) -> list[La
     In a model of 1001 classes, ImageNet's n-th class is class n, counted from 1, as class 0 is "background".
 
     Args:
-        folder: of class folders; hidden ones (".name") do not count.
-        labels: of the model's classes.
+        folder: The folder of the class folders; hidden ones (".name") are skipped.
+        labels: The labels of the model's classes.
 
     Raises:
-        ValueError: the folder has no class folders, or a name fits none of these ways, or two classes.
-        OSError: the folder cannot be read.
+        ValueError: The folder has no class folders, or a name is that of no class (`UnknownClass`), or of two classes.
+        OSError: The folder cannot be read.
     """
     folder = pathlib.Path(folder)
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -53,11 +54,11 @@ def labelled_folder(folder: str | os.PathLike, labels: Sequence[str]) -> list[La
 
 
 def labels_file(path: str | os.PathLike, folder: str | os.PathLike, num_classes: int) -> list[Labelled]:
-    """The images that a file lists, a line each: a path from ``folder`` on, a space or tab, the index of its class.
+    """Returns the images in a list: each line has a path in ``folder``, a space or tab, and the index of the class.
 
     Raises:
-        ValueError: a line is none such, an index is none of a class, or nothing is listed.
-        OSError: the file cannot be read.
+        ValueError: A line has another form, an index is not that of a class, or the list is empty.
+        OSError: The file cannot be read.
     """
     listed = []
     with open(path, encoding="utf-8", errors="surrogateescape") as lines:
@@ -93,11 +94,11 @@ def _indices(names: list[str], labels: Sequence[str], folder: pathlib.Path) -> d
 
 def _index(name: str, labels: Sequence[str], folder: pathlib.Path) -> int:
     words = _words(name)
-    found = [index for index, label in enumerate(labels) if _words(label) == words]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ValueError(f"{folder / name} may be any of the classes {found}: name the folders by number.")
+    indices = [index for index, label in enumerate(labels) if _words(label) == words]
+    if len(indices) == 1:
+        return indices[0]
+    if indices:
+        raise ValueError(f"{folder / name} has the label of several classes, {indices}: name the folders by number.")
     wordnet = " (WordNet ids need all 1000 folders)" if re.fullmatch(r"n\d{8}", name) else ""
     raise UnknownClass(f"{folder / name} does not have the name of a class, its number or its label{wordnet}.")
 

@@ -1,4 +1,4 @@
-"""The names of the classes: from a file, from a download that is kept, or plain class numbers."""
+"""The labels of the classes: from a file, from a download that is kept, or plain class numbers."""
 
 import os
 import pathlib
@@ -13,21 +13,21 @@ BACKGROUND = "background"
 
 
 def read_labels(path: str | os.PathLike, num_classes: int = PUBLISHED_CLASSES) -> tuple[str, ...]:
-    """Reads a file with one label a line.
+    """Reads a file with one label per line.
 
     Args:
-        path: a UTF-8 text file. For 1001 classes it may leave the first, "background", out; for 1000 classes, as
-            converters to other libraries cut them, it may have it.
-        num_classes: how many labels are wanted.
+        path: A UTF-8 text file. For 1001 classes the first label, "background", may be missing; for 1000 classes (other
+            libraries remove that class) it may be present.
+        num_classes: The number of classes of the model.
 
     Raises:
-        ValueError: the file is no text, or holds another number of labels.
-        OSError: the file cannot be read.
+        ValueError: The file is not text, or has another number of labels.
+        OSError: The file cannot be read.
     """
     try:
         labels = tuple(line.strip() for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines())
     except UnicodeDecodeError as error:
-        raise ValueError(f"The labels file {path} is not a text in UTF-8.") from error
+        raise ValueError(f"The labels file {path} is not text in UTF-8.") from error
     if (len(labels), num_classes) == (PUBLISHED_CLASSES - 1, PUBLISHED_CLASSES):
         return (BACKGROUND, *labels)
     if (len(labels), num_classes) == (PUBLISHED_CLASSES, PUBLISHED_CLASSES - 1):
@@ -38,24 +38,24 @@ def read_labels(path: str | os.PathLike, num_classes: int = PUBLISHED_CLASSES) -
 
 
 def class_numbers(num_classes: int) -> tuple[str, ...]:
-    """``class 0``, ``class 1`` and so on."""
+    """Returns ``class 0``, ``class 1`` and so on."""
     return tuple(f"class {index}" for index in range(num_classes))
 
 
 def labels_of(num_classes: int, path: str | os.PathLike | None = None) -> tuple[tuple[str, ...], str | None]:
-    """The labels of a model's classes.
+    """Returns the labels of a model's classes.
 
     Args:
-        num_classes: of the model.
-        path: a file of labels. Without it, a model of 1001 or 1000 classes has ImageNet's, which are downloaded once
-            (`checkpoints.fetch`), and any other has numbers.
+        num_classes: The number of classes of the model.
+        path: A file of labels. Without it, a model of 1001 or 1000 classes gets ImageNet's labels, which are downloaded
+            once (`checkpoints.fetch`), and any other model gets numbers.
 
     Returns:
-        The labels, and a sentence where numbers had to stand in for ImageNet's labels.
+        The labels, and a sentence if numbers replace ImageNet's labels because they could not be downloaded.
 
     Raises:
-        ValueError: the file of labels does not fit.
-        OSError: the file of labels cannot be read.
+        ValueError: The file has another number of labels.
+        OSError: The file of labels cannot be read.
     """
     if path is not None:
         return read_labels(path, num_classes), None
@@ -64,27 +64,27 @@ def labels_of(num_classes: int, path: str | os.PathLike | None = None) -> tuple[
     try:
         return read_labels(_fetched(LABELS_URL), num_classes), None
     except (ValueError, OSError) as error:
-        return class_numbers(num_classes), f"Classes are numbered, as their labels could not be had: {error}"
+        return class_numbers(num_classes), f"The labels could not be downloaded, so the classes are numbered: {error}"
 
 
 def _fetched(url: str, seconds: float = 5.0) -> pathlib.Path:
-    """The file under a URL, from the cache or else in a few seconds.
+    """The file at a URL, from the cache or by a download of a few seconds.
 
-    The download has a thread of its own, as the look-up of a host's name obeys no timeout, and offline it may be long.
+    The download runs in a thread, because the look-up of a host's name has no timeout and may take long offline.
     """
-    found = []
+    results: list[pathlib.Path | Exception] = []
 
     def fetch() -> None:
         try:
-            found.append(checkpoints.fetch(url, timeout=seconds / 2, tries=1))
+            results.append(checkpoints.fetch(url, timeout=seconds / 2, tries=1))
         except (ValueError, OSError) as error:
-            found.append(error)
+            results.append(error)
 
     thread = threading.Thread(target=fetch, daemon=True)
     thread.start()
     thread.join(seconds)
-    if not found:
+    if not results:
         raise TimeoutError(f"{url} did not answer in {seconds:g} seconds.")
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return found[0]
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return results[0]

@@ -126,7 +126,7 @@ def open_image_model(
     """
     notes: tuple[str, ...] = ()
     if pathlib.Path(source).suffix == ".keras":
-        model, info = load_checked_model(source)
+        model, info = load_checked_model(pathlib.Path(source))
     else:
         conversion = conversion_of(find_source(source, progress))
         model, notes = conversion.model, conversion.notes

@@ -1,4 +1,4 @@
-"""What a classification model sees in images."""
+"""The likeliest classes of images."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -10,9 +10,9 @@ from converters.images.pipeline import Broken, image_batches
 
 
 class Guess(NamedTuple):
-    """A class, and the probability that the model gives it."""
+    """A class and its probability."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     probability: float
 
 
@@ -26,19 +26,23 @@ class Prediction(NamedTuple):
 def predict(
     model: ImageModel, paths: Iterable[str], top: int = 5, batch_size: int = 32
 ) -> Iterator[Prediction | Broken]:
-    """Classifies images, in bounded memory; those that cannot be read are named.
+    """Classifies images, in bounded memory.
 
     Args:
-        model: a classification model.
-        paths: image files of any number.
-        top: how many classes to give for each.
-        batch_size: how many images go through the network at once.
+        model: A classification model.
+        paths: Any number of image files.
+        top: The number of classes for each image.
+        batch_size: The number of images that the network takes at once.
 
     Yields:
         A `Prediction` or a `Broken` for every path, in order.
 
     Raises:
-        ConversionError: the model does not classify.
+        ConversionError: The model does not classify.
+
+    Example:
+        >>> for answer in converters.predict(converters.open_image_model("model.keras"), ["panda.jpg"], top=1):
+        ...     print(answer.path, answer.guesses)
     """
     logits = model.logits()
     for batch in image_batches(paths, model.image_size, batch_size):
@@ -48,12 +52,12 @@ def predict(
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis, in float64."""
+    """Returns probabilities over the last axis, in float64."""
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def best(probabilities: np.ndarray, count: int) -> tuple[Guess, ...]:
-    """The largest first; of equal ones the lower index first."""
+    """Returns the likeliest classes, likeliest first; of equal ones the lower index first."""
     order = np.argsort(-probabilities, kind="stable")[:count]
     return tuple(Guess(int(index), float(probabilities[index])) for index in order)
