@@ -95,7 +95,7 @@ def first_difference(family: str, strides: Strides) -> str:
     for scope, (stride, dilation) in _network_strides(family).items():
         if strides.get(scope, (stride, dilation)) != (stride, dilation):
             theirs = strides[scope]
-            return f"{scope} has stride {theirs[0]} and dilation {theirs[1]}, where the network has {stride} and {dilation}"
+            return f"{scope} has stride {theirs[0]} and dilation {theirs[1]}, the network {stride} and {dilation}"
     return "none differs"
 
 
