@@ -70,6 +70,7 @@ def convert_command(
             try:
                 manifest = converters.save_model(conversion, output, force, verify=verify, partial=partial)
             except converters.VerificationError as error:
+                display.hide()
                 click.echo(error.reports[-1].to_json() if as_json else str(error.reports[-1]))
                 raise Mismatch(str(error)) from error
     for note in conversion.notes:

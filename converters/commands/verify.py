@@ -22,7 +22,7 @@ from converters.sources import find_source
 @click.option(
     "--tolerance",
     type=float,
-    help="How far the reference may be from the exact model, relative to an endpoint's largest value.  [4 times the "
+    help="The largest allowed distance from the exact model, relative to an endpoint's largest value.  [4 times the "
     "rounding of float32, at least 1e-5; 1e-12 in float64]",
 )
 @click.option("--float64", is_flag=True, help="Compute both sides in float64.")
@@ -31,10 +31,10 @@ from converters.sources import find_source
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     show_default=True,
-    help="Which values of a checkpoint the weights must equal: either, the averaged ones, the plain ones.",
+    help="The values of a checkpoint that the weights must equal: either, the averaged ones, or the plain ones.",
 )
 @click.option("--partial", is_flag=True, help="Accept a reference with fewer than half of the model's endpoints.")
-@click.option("--all", "every_row", is_flag=True, help="Print all endpoints, not only the differing and the worst.")
+@click.option("--all", "every_row", is_flag=True, help="Print all endpoints, not only those that differ and the worst.")
 @click.option("--report", "report_file", type=click.Path(path_type=pathlib.Path), help="Write a page for a browser.")
 @as_json
 def verify_command(model, reference, images, tolerance, float64, ema, partial, every_row, report_file, as_json):
@@ -44,11 +44,11 @@ def verify_command(model, reference, images, tolerance, float64, ema, partial, e
     a checkpoint, a manifest (.json)   weights, bit for bit, and the structure of the network
     a frozen graph (.pb)               outputs at every endpoint
     a TF-Hub module                    outputs in inference and in training mode
-    a published model by its name      weights, with those of its checkpoint, which is fetched, and with the
-                                       checksums in its hub module, where they are known
+    a published model by its name      weights, with those of its checkpoint, which is downloaded, and with the
+                                       checksums in its hub module, if they are known
 
-    Outputs are compared with the exact model, the network in float64 (docs/parity.md). MODEL may be a hub module and
-    REFERENCE a checkpoint, to learn whether the module holds its averaged or its plain variables.
+    Outputs are compared with the exact model, the network in float64 (docs/parity.md). If MODEL is a hub module and
+    REFERENCE a checkpoint, the report says whether the module holds its averaged or its plain variables.
     """
     if pathlib.Path(reference).suffix == ".keras" and pathlib.Path(model).suffix != ".keras":
         raise click.UsageError(f"MODEL comes first: mobilenets verify {reference} {model}")
