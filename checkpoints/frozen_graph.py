@@ -73,7 +73,7 @@ def _spec(tensor: TensorProto, name: str, path: Path) -> Spec:
     lengths = tuple(dim.size for dim in tensor.tensor_shape.dim)
     try:
         dtype = np.dtype(tf.as_dtype(tensor.dtype).as_numpy_dtype)
-    except TypeError:
+    except (TypeError, KeyError):  # KeyError: a dtype that NumPy does not have
         raise CheckpointError(f"{path} is damaged: its constant {name} has no known dtype.") from None
     spec = Spec(lengths, dtype)
     if len(lengths) > 32 or min(lengths, default=0) < 0:

@@ -79,7 +79,11 @@ def image_size(path: Path) -> tuple[int | None, int | None]:
         raise CheckpointError(f"{path} is damaged: saved_model.pb in it is not a SavedModel.") from None
     for graph in graphs:
         inputs = [i.tensor_shape for signature in graph.signature_def.values() for i in signature.inputs.values()]
-        for shape in (*_call_shapes(graph.object_graph_def), *inputs):
+        try:
+            calls = list(_call_shapes(graph.object_graph_def))
+        except IndexError:
+            raise CheckpointError(f"{path} is damaged: an object in it refers to one that does not exist.") from None
+        for shape in (*calls, *inputs):
             lengths = [dim.size for dim in shape.dim]
             if len(lengths) == 4 and lengths[3] == 3:
                 height, width = (length if length > 0 else None for length in lengths[1:3])

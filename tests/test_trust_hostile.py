@@ -5,6 +5,7 @@ import io
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,8 +14,12 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import checkpoints
+from tests.oracle.files import freeze
+from tests.oracle.recipes import made_up_variables
+from tests.oracle.run import variable_shapes
 from tests.test_checkpoints_sstable import HEADER, block, entry, proto_shape, table, v1, varint
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -164,3 +169,30 @@ def test_an_archive_that_unpacks_to_gigabytes(tmp_path):
     assert path.stat().st_size < 2**25
     (result,) = read(tmp_path, [path])
     assert_refused(result | {"seconds": 0}, path, "unpacks to more than")
+
+
+def test_a_constant_of_a_type_that_numpy_has_not(tmp_path):
+    """Type 20 is a reference to a resource; no array holds one."""
+    path = tmp_path / "graph.pb"
+    variables = made_up_variables(variable_shapes("mobilenet_v1", 0.25))
+    freeze(path, "mobilenet_v1", variables, depth_multiplier=0.25, image_size=64)
+    graph = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    for dtype in (20, 21):
+        node = next(node for node in graph.node if node.name.endswith("Conv2d_0/weights"))
+        node.attr["dtype"].type = node.attr["value"].tensor.dtype = dtype
+        path.write_bytes(graph.SerializeToString())
+        with pytest.raises(checkpoints.CheckpointError, match="has no known dtype"):
+            checkpoints.load_variables(path)
+
+
+def test_a_call_of_an_object_that_does_not_exist(tmp_path, shared):
+    folder = tmp_path / "module"
+    shutil.copytree(shared / "hub" / "mobilenet_v2_100_224_feature_vector", folder)
+    model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    for child in model.meta_graphs[0].object_graph_def.nodes[0].children:
+        if child.local_name == "__call__":
+            child.node_id = 10**6
+    (folder / "saved_model.pb").unlink()
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+    with pytest.raises(checkpoints.CheckpointError, match="refers to one that does not exist"):
+        checkpoints.load_variables(folder)
