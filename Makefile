@@ -32,6 +32,7 @@ test-all: .venv/test.installed
 lint: .venv/lint.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: .venv/lint.installed
 	$(BIN)/ruff check --fix .
