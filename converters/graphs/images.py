@@ -26,7 +26,6 @@ _ARITHMETIC = frozenset(_OPERATIONS.split())
 _PADS = ("Pad", "PadV2", "MirrorPad", "SpaceToBatchND", "Identity")
 _FED = ("Placeholder", "PlaceholderWithDefault")
 
-
 Shape = tuple[int | None, int | None, int | None, int | None]
 
 

@@ -166,7 +166,7 @@ def _serve(folder: pathlib.Path, request: Mapping) -> None:
     model = keras.saving.load_model(folder / "model.keras", compile=False)
     with np.load(folder / "images.npz") as arrays:
         exact = exact_values(model, arrays["images"], **request)
-    values: dict[str, Any] = dict(exact.values)  # its stub takes keywords of every other name for `allow_pickle`
+    values: dict[str, Any] = dict(exact.values)  # not to be taken for `allow_pickle` by a type checker
     np.savez(folder / "exact.npz", **values)
     (folder / "rounding.json").write_text(json.dumps(exact.rounding))
 
