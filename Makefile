@@ -11,7 +11,7 @@ QUICK ?=
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
 	@echo "make test                     the tests; make test-all adds those that take minutes each"
-	@echo "make lint | make format       check or mend the style"
+	@echo "make lint | make format       check the style and the types, or mend the style"
 	@echo "make bench [QUICK=1]          measure, side by side; results in benchmarks/results"
 
 .venv/%.installed: pyproject.toml
@@ -32,6 +32,7 @@ test-all: .venv/test.installed
 lint: .venv/lint.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: .venv/lint.installed
 	$(BIN)/ruff check --fix .
@@ -41,4 +42,4 @@ bench: .venv/bench.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -4,6 +4,7 @@ import pathlib
 import warnings
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from converters.averages import AVERAGE, CheckpointNames, choose, is_average, so
 from converters.errors import ConversionError, ConversionWarning
 from converters.graph_facts import GraphFacts, first_difference, graph_facts, options_for
 from converters.recognition import Network, matches, observed_widths, recognise
-from converters.sources import Source, find_source
+from converters.sources import Source, Variables, find_source
 from converters.weights import assign, describe, differences, is_logits, slim_variables, weights_by_slim_name
 
 
@@ -39,11 +40,11 @@ class Conversion:
     source: str
     source_format: str
     source_files: tuple[pathlib.Path, ...]
-    configuration: Mapping[str, object]
+    configuration: Mapping[str, Any]
     averaged: int
     set_aside: Mapping[str, int]
     notes: tuple[str, ...]
-    origin: str | pathlib.Path | Mapping[str, np.ndarray]
+    origin: Variables
     published: str | None
 
     def facts(self) -> dict[str, object]:
@@ -62,7 +63,7 @@ class Conversion:
 
 
 def convert(
-    source: str | pathlib.Path | Mapping[str, np.ndarray] | Source,
+    source: Variables | Source,
     *,
     name: str | None = None,
     head: str | None = None,
@@ -103,7 +104,7 @@ def convert(
 
 
 def conversion_of(
-    source: str | pathlib.Path | Mapping[str, np.ndarray] | Source,
+    source: Variables | Source,
     *,
     name: str | None = None,
     head: str | None = None,
@@ -114,8 +115,8 @@ def conversion_of(
 ) -> Conversion:
     """As `convert`, with the account of the conversion instead of warnings."""
     found = find_source(source)
-    source, name = found.path, name or found.published
-    with checkpoints.open_variables(source) as variables:
+    origin, name = found.path, name or found.published
+    with checkpoints.open_variables(origin) as variables:
         label = str(variables.path)
         names = sort_names(variables)
         shapes = variables.renamed(names.owners()).shapes
@@ -123,7 +124,7 @@ def conversion_of(
         info = _published(network, name, label)
         multiplier = overrides.pop("depth_multiplier", info.depth_multiplier if info else network.depth_multiplier)
         _check_multiplier(network, shapes, multiplier, label)
-        graph = graph_facts(source)
+        graph = graph_facts(origin)
         strides, stride_notes = _stride_options(network.family, graph, label, overrides)
         arguments = {
             "depth_multiplier": multiplier,
@@ -165,8 +166,8 @@ def conversion_of(
         averaged=sum(is_average(source) for source in sources.values()),
         set_aside=_set_aside(names, sources, unused),
         notes=tuple(notes),
-        origin=source,
-        published=info.name if name is not None else None,
+        origin=origin,
+        published=info.name if info and name is not None else None,
     )
 
 
@@ -182,10 +183,10 @@ def _without(shapes: Mapping[str, tuple], names: Set[str]) -> dict[str, tuple]:
 def _published(network: Network, name: str | None, source: str) -> mobilenets.ModelInfo | None:
     """The published model that the source is: the one the user names, or the one its path says, if it fits."""
     if name is not None:
-        info = mobilenets.get_model_info(name)
-        if info.family != network.family:
-            raise ConversionError(f"{source} holds a {network.family} network, but {name!r} is a {info.family}.")
-        return info
+        said = mobilenets.get_model_info(name)
+        if said.family != network.family:
+            raise ConversionError(f"{source} holds a {network.family} network, but {name!r} is a {said.family}.")
+        return said
     for part in reversed(pathlib.PurePath(source).parts):
         info = mobilenets.model_in_file_name(part)
         if info and (info.family, info.depth_multiplier) == (network.family, network.depth_multiplier):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import mobilenets
 from converters.errors import ConversionError
+from converters.sources import Variables
 from converters.structure import stride_choices
 from mobilenets.atrous import atrous
 from mobilenets.families import convolutions
@@ -32,7 +33,7 @@ class GraphFacts(NamedTuple):
 NOTHING = GraphFacts({}, None, (), False)
 
 
-def graph_facts(source: object) -> GraphFacts:
+def graph_facts(source: Variables) -> GraphFacts:
     """Reads the graph that a source is, or the ``.meta`` file next to a checkpoint.
 
     Args:

@@ -10,8 +10,9 @@ from converters.errors import VerificationError
 from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
-from converters.parity.report import Report
+from converters.parity.report import Report, WeightRow
 from converters.parity.weights import compared_structure, verify_saved
+from converters.sources import Variables
 from converters.structure import structure
 from converters.verification import verify_outputs
 from converters.weights import slim_variables
@@ -37,7 +38,10 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
     """
     model = open_keras_file(file)
     reports = [_weights(conversion, model, name)]
-    outcome = {"weights": _weights_result(reports[0]), "outputs": {"result": NO_GRAPH, "compared": 0, "notes": []}}
+    outcome = {
+        "weights": _weights_result(reports[0]),
+        "outputs": {"result": NO_GRAPH, "compared": 0, "notes": []},
+    }
     if reports[0].passed:
         with runnable_graph(conversion.origin) as graph:
             if graph is not None:
@@ -77,7 +81,7 @@ def _weights_result(report: Report) -> dict:
 
 
 def _outputs_result(report: Report) -> dict:
-    worst = max(report.rows, key=lambda row: row.reference_error / row.bound)
+    worst = max(report.output_rows, key=lambda row: row.reference_error / row.bound)
     result = (
         f"{report.compared} of the model's {report.endpoints} endpoints agree with the source's graph; the worst, "
         f"{worst.name}, is {worst.reference_error:.1e} from the exact model ({worst.bound:.1e} is allowed)"
@@ -89,7 +93,7 @@ def _first_failure(report: Report) -> str:
     row = report.first_failure
     if row is None:
         return f": only {report.compared} of the model's {report.endpoints} endpoints are in its graph"
-    if report.comparison == "weights":
+    if isinstance(row, WeightRow):
         return f", {row.name} first ({row.finding})"
     if row.shape != row.model_shape:
         return f", {row.name} first: {row.shape} in the source's graph, {row.model_shape} in the model"
@@ -97,7 +101,7 @@ def _first_failure(report: Report) -> str:
 
 
 @contextlib.contextmanager
-def runnable_graph(origin: object) -> Iterator[pathlib.Path | None]:
+def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
     """The frozen graph or module that a source is, or holds next to its checkpoint; None where there is none."""
     if isinstance(origin, Mapping):
         yield None

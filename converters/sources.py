@@ -13,6 +13,8 @@ import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 
+# What `checkpoints.open_variables` opens: a path, or `{slim variable name: array}`.
+Variables = str | os.PathLike[str] | Mapping[str, np.ndarray]
 Progress = Callable[[int, int | None], object]
 
 
@@ -25,7 +27,7 @@ class Source:
         published: the name of the published model that the user named, whose archive was fetched; None for a path.
     """
 
-    path: str | os.PathLike[str] | Mapping[str, np.ndarray]
+    path: Variables
     published: str | None = None
 
     @contextlib.contextmanager

@@ -1,8 +1,10 @@
 """Compares a model with a reference: a checkpoint, a manifest, a frozen graph, a hub module."""
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
+from typing import TypeGuard
 
 import keras
 import numpy as np
@@ -19,7 +21,7 @@ from converters.parity.exact import exact_values, with_default
 from converters.parity.outputs import own_outputs
 from converters.parity.report import Report
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
-from converters.sources import Source, find_source
+from converters.sources import Source, Variables, find_source
 from converters.weights import slim_variables
 from mobilenets.options import check_momentum
 
@@ -28,7 +30,7 @@ SEED = 0
 
 def verify(
     model: keras.Model | str | pathlib.Path,
-    reference: str | pathlib.Path | Mapping[str, np.ndarray] | Source,
+    reference: Variables | Source,
     images: np.ndarray | None = None,
     tolerance: float | None = None,
     *,
@@ -79,21 +81,20 @@ def verify(
     _check_order(model, reference)
     name = name or (model.name if isinstance(model, keras.Model) else str(model))
     source = find_source(reference)
-    reference, published = source.path, source.published
+    origin, published = source.path, source.published
     with source.unpacked():
-        with _graph_or_source(reference) as unpacked:
+        with _graph_or_source(origin) as unpacked:
             if _gives_outputs(unpacked) and _is_network(model):
-                model = model if isinstance(model, keras.Model) else open_keras_file(model)
+                loaded = model if isinstance(model, keras.Model) else open_keras_file(model)
                 return verify_outputs(
-                    name, model, unpacked, str(reference), images, tolerance, dtype, batch_norm_momentum, partial
+                    name, loaded, unpacked, str(origin), images, tolerance, dtype, batch_norm_momentum, partial
                 )
         if images is not None or tolerance is not None or dtype is not None:
             raise ConversionError(
-                f"{reference} gives weights, which are compared bit for bit; images, tolerance and dtype are for "
-                "outputs."
+                f"{origin} gives weights, which are compared bit for bit; images, tolerance and dtype are for outputs."
             )
         with _variables(model) as (network, variables):
-            return _verify_weights(name, network, variables, reference, ema, published)
+            return _verify_weights(name, network, variables, origin, ema, published)
 
 
 def _verify_weights(name, network, variables, reference, ema, published) -> Report:
@@ -107,7 +108,7 @@ def _verify_weights(name, network, variables, reference, ema, published) -> Repo
 def verify_outputs(
     name: str,
     model: keras.Model,
-    path: str | pathlib.Path,
+    path: str | os.PathLike[str],
     reference: str,
     images: np.ndarray | None = None,
     tolerance: float | None = None,
@@ -141,12 +142,12 @@ def _is_network(model: object) -> bool:
     return isinstance(model, keras.Model) or _is_keras_file(model)
 
 
-def _gives_outputs(reference: object) -> bool:
+def _gives_outputs(reference: Variables) -> TypeGuard[str | os.PathLike[str]]:
     return is_hub_module(reference) or (not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".pb")
 
 
 @contextlib.contextmanager
-def _graph_or_source(reference: object) -> Iterator[object]:
+def _graph_or_source(reference: Variables) -> Iterator[Variables]:
     """The reference, or the hub module in it if it is an archive with one."""
     if isinstance(reference, Mapping) or not checkpoints.is_archive(pathlib.Path(reference)):
         yield reference

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
 from converters.graphs.constants import RESOURCE, attribute, shown
@@ -12,7 +13,8 @@ from converters.graphs.nodes import bare, check_types, needed, source
 from converters.graphs.operations import VARIABLES, check_operations
 from converters.graphs.sessions import as_it_stands
 
-_SEEDS = ([], [2])  # shapes of the state of dropout's random numbers, which has no name in a module
+# Shapes of the state of dropout's random numbers, which has no name in a module.
+_SEEDS: tuple[list[int], ...] = ([], [2])
 _HANDLES = ("VarHandleOp", "VariableV2", "Variable")
 
 
@@ -38,7 +40,7 @@ class CheckedGraph:
     def __init__(
         self,
         path: object,
-        nodes: Mapping[str, object],
+        nodes: Mapping[str, NodeDef],
         values: Mapping[str, np.ndarray],
         outputs: Mapping[object, str],
         updates: Iterable[str] = (),
@@ -79,7 +81,7 @@ class CheckedGraph:
             ConversionError: TensorFlow cannot run the graph, or a variable has no value.
         """
         then = set(then)
-        feeds = {} if images is None else {self._images: images}
+        feeds: dict[str, np.ndarray | np.float32] = {} if images is None else {self._images: images}
         feeds |= {name: np.float32(value) for name, value in (scalars or {}).items()}
         for node in self._definition.node:
             if node.name in feeds:
@@ -125,7 +127,7 @@ class CheckedGraph:
         return assignments, given
 
 
-def variable_node(name: str, variable: str, dtype: int, shape):
+def variable_node(name: str, variable: str, dtype: int, shape) -> NodeDef:
     """A node that holds a variable in memory."""
     node = tf.compat.v1.NodeDef(name=name, op="VarHandleOp")
     node.attr["shared_name"].s = variable.encode()
@@ -150,7 +152,7 @@ def _read(handle: tf.Tensor) -> tf.Tensor:
     return tf.identity(handle)
 
 
-def _placeholder(name: str, shape: tuple[int, ...] | None = None):
+def _placeholder(name: str, shape: tuple[int, ...] | None = None) -> NodeDef:
     node = tf.compat.v1.NodeDef(name=name, op="Placeholder")
     node.attr["dtype"].type = tf.float32.as_datatype_enum
     node.attr["shape"].shape.unknown_rank = shape is None

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
 
@@ -17,7 +18,7 @@ _FIELDS = ("half_val", "float_val", "double_val", "int_val", "int64_val", "bool_
 _MAX_RANK = 8
 
 
-def check_constant(path: object, node) -> int:
+def check_constant(path: object, node: NodeDef) -> int:
     """Checks that a constant is what its node says.
 
     Returns:
@@ -51,12 +52,12 @@ def check_constant(path: object, node) -> int:
     return num_bytes
 
 
-def value_of(node) -> np.ndarray:
+def value_of(node: NodeDef) -> np.ndarray:
     """The value of a constant that `check_constant` accepts."""
     return tf.make_ndarray(attribute(node, "value").tensor)
 
 
-def attribute(node, key: str) -> AttrValue:
+def attribute(node: NodeDef, key: str) -> AttrValue:
     """An attribute of a node, or an empty one; asking the node itself for it would add it."""
     return node.attr[key] if key in node.attr else AttrValue()
 

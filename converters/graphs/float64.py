@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
 from converters.graphs.constants import attribute, shown, value_of
@@ -13,7 +14,7 @@ from converters.graphs.nodes import data_inputs, through_identities
 _FLOAT32, _FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
 
 
-def as_float64(nodes: Mapping[str, object], path: object) -> list:
+def as_float64(nodes: Mapping[str, NodeDef], path: object) -> list[NodeDef]:
     """The nodes with every float32 a float64: constants, placeholders and the types of all operations.
 
     Constants keep their float32 value exactly, but for batch norm's epsilon: the code says 0.001, of which float32 has
@@ -23,7 +24,7 @@ def as_float64(nodes: Mapping[str, object], path: object) -> list:
         ConversionError: an operation has no form in float64.
     """
     epsilons = set(_epsilons(nodes))
-    widened = []
+    widened: list[NodeDef] = []
     for node in nodes.values():
         widened.extend(_unfused(node, path) if node.op in FUSED else [node])
     for node in widened:
@@ -40,7 +41,7 @@ def as_float64(nodes: Mapping[str, object], path: object) -> list:
     return widened
 
 
-def _epsilons(nodes: Mapping[str, object]) -> Iterator[str]:
+def _epsilons(nodes: Mapping[str, NodeDef]) -> Iterator[str]:
     """The scalar constants that unfused batch norms add to a variance."""
     for node in nodes.values():
         if node.op != "Rsqrt" or not data_inputs(node):
@@ -57,7 +58,7 @@ def _as_decimal(values: np.ndarray) -> np.ndarray:
     return np.array(float(str(np.float32(values))))
 
 
-def _unfused(node, path: object) -> Iterator:
+def _unfused(node: NodeDef, path: object) -> Iterator[NodeDef]:
     """The operations of a fused batch norm, which TensorFlow has in no float64; the last bears its name."""
     if attribute(node, "data_format").s not in (b"", b"NHWC"):
         raise ConversionError(

@@ -70,8 +70,9 @@ class FrozenGraph:
         check_types(path, [*cut.values(), *(node for body in bodies for node in body.node_def)])
         self._check_other_placeholders(cut)
 
-        self.batch, *size, self.channels = images.shape
-        self.image_size = tuple(size)
+        self.batch, height, width, channels = images.shape
+        self.channels = channels or 3
+        self.image_size = height, width
         self.folded_scopes = layers.folded_scopes(cut)
         self.folded = bool(self.folded_scopes)
         self.trains = layers.computes_batch_statistics(cut.values())
@@ -85,8 +86,7 @@ class FrozenGraph:
         self._definition.library.function.extend(bodies)
         self.dtype = tf.as_dtype(tf.float64 if float64 else images.dtype).name
         self._imported: tuple[tuple, tf.Graph] | None = None
-        self.channels = self.channels or 3
-        self._try(*(length or 224 for length in size))
+        self._try(height or 224, width or 224)
 
     @property
     def endpoints(self) -> tuple[str, ...]:

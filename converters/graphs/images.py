@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
 from converters.graphs.constants import ITEM_BYTES, attribute, check_constant, shown
@@ -24,6 +26,8 @@ _ARITHMETIC = frozenset(_OPERATIONS.split())
 _PADS = ("Pad", "PadV2", "MirrorPad", "SpaceToBatchND", "Identity")
 _FED = ("Placeholder", "PlaceholderWithDefault")
 
+Shape = tuple[int | None, int | None, int | None, int | None]
+
 
 class ImageInput(NamedTuple):
     """The node that is fed with images.
@@ -35,11 +39,11 @@ class ImageInput(NamedTuple):
     """
 
     node: str
-    shape: tuple[int | None, ...]
+    shape: Shape
     dtype: int
 
 
-def find_input(nodes: Mapping[str, object], path: object, functions: Iterable = ()) -> ImageInput:
+def find_input(nodes: Mapping[str, NodeDef], path: object, functions: Iterable[FunctionDef] = ()) -> ImageInput:
     """Where images enter: the placeholder, or what arithmetic takes from decoding and resizing.
 
     Args:
@@ -70,7 +74,7 @@ def find_input(nodes: Mapping[str, object], path: object, functions: Iterable = 
     return ImageInput(node.name, shape, dtype)
 
 
-def input_range(nodes: Mapping[str, object], images: ImageInput, path: object) -> tuple[float, float]:
+def input_range(nodes: Mapping[str, NodeDef], images: ImageInput, path: object) -> tuple[float, float]:
     """The values of black and white, which the first convolution takes as -1 and 1.
 
     The arithmetic between the images and the first convolution is run on constant images. Where it is not the same
@@ -101,7 +105,7 @@ def input_range(nodes: Mapping[str, object], images: ImageInput, path: object) -
     return round(low, digits) + 0.0, round(high, digits) + 0.0
 
 
-def placeholder(images: ImageInput, shape: tuple[int | None, ...], dtype: int):
+def placeholder(images: ImageInput, shape: tuple[int | None, ...], dtype: int) -> NodeDef:
     """A placeholder of this shape in place of the node that is fed."""
     node = tf.compat.v1.NodeDef(name=images.node, op="Placeholder")
     node.attr["dtype"].type = dtype
@@ -110,7 +114,7 @@ def placeholder(images: ImageInput, shape: tuple[int | None, ...], dtype: int):
     return node
 
 
-def _entries(nodes, name: str, path) -> list[str]:
+def _entries(nodes: Mapping[str, NodeDef], name: str, path: object) -> list[str]:
     """What the arithmetic that ends in ``name`` takes: neither arithmetic itself nor constant."""
     entries, found, open_names = [], set(), [name]
     while open_names:
@@ -126,16 +130,16 @@ def _entries(nodes, name: str, path) -> list[str]:
     return entries
 
 
-def _depends_on_images(nodes, name: str, path) -> bool:
+def _depends_on_images(nodes: Mapping[str, NodeDef], name: str, path: object) -> bool:
     before = needed(nodes, [name], path)
     return bool(_placeholders(before)) or any(node.op not in _ARITHMETIC | {"Const"} for node in before)
 
 
-def _placeholders(nodes) -> list[str]:
+def _placeholders(nodes: Iterable[NodeDef]) -> list[str]:
     return [node.name for node in nodes if node.op == "Placeholder"]
 
 
-def _shape(nodes, node) -> tuple[int | None, ...]:
+def _shape(nodes: Mapping[str, NodeDef], node: NodeDef) -> Shape:
     """Of the placeholder, or of what a resize or reshape to constant lengths gives."""
     lengths = [dim.size for dim in attribute(node, "shape").shape.dim] if node.op in _FED else []
     if node.op.startswith("Resize") or node.op == "Reshape":
@@ -143,19 +147,20 @@ def _shape(nodes, node) -> tuple[int | None, ...]:
         if size is not None and size.size == 2:
             lengths = [-1, *size.ravel(), -1]
         elif size is not None and size.size == 4:
-            lengths = size.ravel()
+            lengths = [*size.ravel()]
     if len(lengths) != 4:
-        return (None,) * 4
-    return tuple(int(length) if length > 0 else None for length in lengths)
+        return None, None, None, None
+    batch, height, width, channels = (int(length) if length > 0 else None for length in lengths)
+    return batch, height, width, channels
 
 
-def _resized(graphs: Iterable[Mapping[str, object]]) -> tuple[int | None, int | None]:
+def _resized(graphs: Iterable[Mapping[str, NodeDef]]) -> tuple[int | None, int | None]:
     """Height and width that images are resized to, where that is one size."""
     sizes = {_shape(nodes, node)[1:3] for nodes in graphs for node in nodes.values() if node.op.startswith("Resize")}
     return sizes.pop() if len(sizes) == 1 else (None, None)
 
 
-def _constant(nodes, node, position: int) -> np.ndarray | None:
+def _constant(nodes: Mapping[str, NodeDef], node: NodeDef, position: int) -> np.ndarray | None:
     inputs = data_inputs(node)
     if len(inputs) <= position:
         return None
@@ -165,18 +170,19 @@ def _constant(nodes, node, position: int) -> np.ndarray | None:
     return constant(nodes, given.name)
 
 
-def _weight_channels(nodes, convolution) -> int | None:
+def _weight_channels(nodes: Mapping[str, NodeDef], convolution: NodeDef) -> int | None:
     """Channels of the images, from the weights of the first convolution."""
     inputs = data_inputs(convolution)
     weights = through_identities(nodes, inputs[1]) if len(inputs) > 1 and convolution.op in CONVOLUTIONS else None
-    dims = attribute(weights, "value").tensor.tensor_shape.dim if weights is not None else ()
+    dims = attribute(weights, "value").tensor.tensor_shape.dim if weights is not None else []
     return dims[2].size if len(dims) == 4 else None
 
 
-def _evaluate(nodes, images: ImageInput, last: str, path) -> np.ndarray | None:
+def _evaluate(nodes: Mapping[str, NodeDef], images: ImageInput, last: str, path: object) -> np.ndarray | None:
     """The channels that arithmetic gives for images of 0, 0.5 and 1; None where it cannot be run on them."""
     part = {node.name: node for node in needed(nodes, [last], path, images.node)}
-    part[images.node] = placeholder(images, (1, *(length or 64 for length in images.shape[1:])), images.dtype)
+    sample = (1, *(length or 64 for length in images.shape[1:]))
+    part[images.node] = placeholder(images, sample, images.dtype)
     part = {name: bare(node) for name, node in part.items()}
     check_operations(path, part.values(), {}, 0)
     try:

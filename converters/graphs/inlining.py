@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
 from converters.graphs.constants import attribute
@@ -23,13 +24,13 @@ class FlatFunction(NamedTuple):
         effects: the operations that a call runs although no output needs them.
     """
 
-    nodes: list
+    nodes: list[NodeDef]
     arguments: list[str]
     outputs: list[str]
     effects: list[str]
 
 
-def inlined(name: str, functions: Mapping[str, object], prefix: str = "") -> FlatFunction:
+def inlined(name: str, functions: Mapping[str, FunctionDef], prefix: str = "") -> FlatFunction:
     """A function with all functions that it calls in it.
 
     Args:
@@ -39,14 +40,14 @@ def inlined(name: str, functions: Mapping[str, object], prefix: str = "") -> Fla
     """
     function = FunctionDef()
     function.CopyFrom(functions[name])
-    called = {}  # TensorFlow looks for functions in the default graph, where those of a file are not
+    called: dict[str, str] = {}  # TensorFlow looks for functions in the default graph, where those of a file are not
     for node in function.node_def:
         if node.op in _CALLS:
             called[prefix + node.name] = attribute(node, "f").func.name
             node.attr["f"].func.name = ""
     with tf.Graph().as_default():
         graph, flat = function_def_to_graph_def(function)
-    nodes = []
+    nodes: list[NodeDef] = []
     for node in graph.node:
         node = bare(node)
         node.name = prefix + node.name
@@ -64,7 +65,7 @@ def inlined(name: str, functions: Mapping[str, object], prefix: str = "") -> Fla
     )
 
 
-def _call(node, body: FlatFunction) -> Iterator:
+def _call(node: NodeDef, body: FlatFunction) -> Iterator[NodeDef]:
     """The nodes in place of a call: the body, and under the call's name what it returns."""
     given = [name for name in node.input if not name.startswith("^")]
     waits = [name for name in node.input if name.startswith("^")]

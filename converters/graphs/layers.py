@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.graphs.constants import attribute, check_constant
 from converters.graphs.endpoints import plain_name
@@ -15,25 +17,34 @@ FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _WRAPPERS = ("separable_conv2d", "convolution", "Conv2D")
 _HEADS = ("Logits", "Predictions", "AuxLogits")
 
-Pair = int | tuple[int, int]
+Axes = tuple[int, int]
+Pair = int | Axes
 
 
-def strides_of(graph: tf.compat.v1.GraphDef | Mapping[str, object]) -> dict[str, tuple[Pair, Pair]]:
+def strides_of(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef]) -> dict[str, tuple[Pair, Pair]]:
     """``{slim scope of a convolution: (stride, dilation)}``; a number stands for both axes.
 
     Args:
         graph: of any kind, also a training graph as in a checkpoint's ``.meta`` file; or its nodes by name.
     """
-    strides = {}
+    strides: dict[str, tuple[Axes, Axes]] = {}
     nodes = _nodes(graph)
     for scope, node in _convolutions(nodes):
         pairs = (_pair(node, "strides"), _dilation(nodes, node))
         merged = strides.setdefault(scope, pairs)  # a separable convolution has two operations
-        strides[scope] = tuple(tuple(map(max, zip(*both, strict=True))) for both in zip(merged, pairs, strict=True))
-    return {scope: tuple(a if a == b else (a, b) for a, b in pairs) for scope, pairs in strides.items()}
+        strides[scope] = _larger(merged[0], pairs[0]), _larger(merged[1], pairs[1])
+    return {scope: (_shortened(stride), _shortened(dilation)) for scope, (stride, dilation) in strides.items()}
 
 
-def paddings_of(graph: tf.compat.v1.GraphDef | Mapping[str, object]) -> dict[str, str]:
+def _larger(one: Axes, other: Axes) -> Axes:
+    return max(one[0], other[0]), max(one[1], other[1])
+
+
+def _shortened(axes: Axes) -> Pair:
+    return axes[0] if axes[0] == axes[1] else axes
+
+
+def paddings_of(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef]) -> dict[str, str]:
     """``{slim scope of a convolution: "SAME", "VALID" or "EXPLICIT"}``; the last: an operation before it pads."""
     paddings = {}
     nodes = _nodes(graph)
@@ -45,7 +56,7 @@ def paddings_of(graph: tf.compat.v1.GraphDef | Mapping[str, object]) -> dict[str
     return paddings
 
 
-def folded_scopes(nodes: Mapping[str, object]) -> tuple[str, ...]:
+def folded_scopes(nodes: Mapping[str, NodeDef]) -> tuple[str, ...]:
     """The slim scopes of the convolutions without a batch norm and without biases of their own.
 
     Their batch norms are folded into the weights; the heads, which never have one, are left out.
@@ -63,7 +74,7 @@ def folded_scopes(nodes: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(s for s in scopes if s not in normalized and not any(head in s.split("/") for head in _HEADS))
 
 
-def computes_batch_statistics(nodes: Iterable) -> bool:
+def computes_batch_statistics(nodes: Iterable[NodeDef]) -> bool:
     """Whether a batch norm takes mean and variance from the batch, as in training."""
     for node in nodes:
         if node.op in FUSED and ("is_training" not in node.attr or node.attr["is_training"].b):
@@ -73,7 +84,7 @@ def computes_batch_statistics(nodes: Iterable) -> bool:
     return False
 
 
-def first_convolution(nodes: Mapping[str, object], path: object):
+def first_convolution(nodes: Mapping[str, NodeDef], path: object) -> NodeDef | None:
     """The convolution that no other comes before; None where the graph has none, or several."""
     candidates = [node for node in nodes.values() if node.op in CONVOLUTIONS and node.input]
     named = [node for node in candidates if (_scope(node) or "").endswith(("/Conv2d_0", "/Conv", "/Conv2d_1a_7x7"))]
@@ -84,17 +95,17 @@ def first_convolution(nodes: Mapping[str, object], path: object):
     return None
 
 
-def _nodes(graph) -> Mapping[str, object]:
+def _nodes(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef]) -> Mapping[str, NodeDef]:
     return graph if isinstance(graph, Mapping) else {node.name: node for node in graph.node}
 
 
-def _convolutions(nodes: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+def _convolutions(nodes: Mapping[str, NodeDef]) -> Iterator[tuple[str, NodeDef]]:
     for node in nodes.values():
         if node.op in CONVOLUTIONS and (scope := _scope(node)):
             yield scope, node
 
 
-def _scope(node) -> str | None:
+def _scope(node: NodeDef) -> str | None:
     name = plain_name(node.name)
     if name is None:
         return None
@@ -104,7 +115,7 @@ def _scope(node) -> str | None:
     return scope if "/" in scope else None
 
 
-def _pair(node, key: str) -> tuple[int, int]:
+def _pair(node: NodeDef, key: str) -> Axes:
     """Height and width of strides or dilations; (1, 1) where the node does not say."""
     values = tuple(attribute(node, key).list.i)
     if len(values) != 4:
@@ -112,17 +123,18 @@ def _pair(node, key: str) -> tuple[int, int]:
     return values[2:] if attribute(node, "data_format").s == b"NCHW" else values[1:3]
 
 
-def _dilation(nodes: Mapping[str, object], node) -> tuple[int, int]:
+def _dilation(nodes: Mapping[str, NodeDef], node: NodeDef) -> Axes:
     """Of the operation itself, or of the SpaceToBatchND before it, as TensorFlow 1 writes atrous convolutions."""
     before = _before(nodes, node)
     if before is not None and before.op == "SpaceToBatchND" and len(before.input) > 1:
         block = _checked_constant(nodes, source(before.input[1]))
         if block is not None and block.size in (1, 2):
-            return tuple(int(rate) for rate in (*block.ravel(), *block.ravel()))[:2]
+            rates = block.ravel()
+            return int(rates[0]), int(rates[-1])
     return _pair(node, "dilations")
 
 
-def _padding(nodes: Mapping[str, object], node) -> str:
+def _padding(nodes: Mapping[str, NodeDef], node: NodeDef) -> str:
     before = _before(nodes, node)
     padding = attribute(node, "padding").s.decode("ascii", "replace")
     if before is None or padding != "VALID":
@@ -140,18 +152,18 @@ def _padding(nodes: Mapping[str, object], node) -> str:
     return padding
 
 
-def _is_pointwise(nodes: Mapping[str, object], node) -> bool:
+def _is_pointwise(nodes: Mapping[str, NodeDef], node: NodeDef) -> bool:
     weights = through_identities(nodes, data_inputs(node)[1]) if len(data_inputs(node)) > 1 else None
     dims = attribute(weights, "value").tensor.tensor_shape.dim if weights is not None else []
     return [dim.size for dim in dims[:2]] == [1, 1]
 
 
-def _before(nodes: Mapping[str, object], node):
+def _before(nodes: Mapping[str, NodeDef], node: NodeDef) -> NodeDef | None:
     inputs = data_inputs(node)
     return through_identities(nodes, inputs[0]) if inputs else None
 
 
-def _checked_constant(nodes: Mapping[str, object], name: str):
+def _checked_constant(nodes: Mapping[str, NodeDef], name: str) -> np.ndarray | None:
     """A small constant's value; None where it is none, or a damaged one."""
     node = through_identities(nodes, name)
     if node is None or node.op != "Const":

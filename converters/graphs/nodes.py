@@ -3,8 +3,10 @@
 import pathlib
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
 from converters.graphs.constants import ITEM_BYTES, STRING, shown, value_of
@@ -32,7 +34,7 @@ def read_graph(path: str | pathlib.Path) -> tf.compat.v1.GraphDef:
     return graph
 
 
-def by_name(graph: tf.compat.v1.GraphDef, path: object) -> dict[str, object]:
+def by_name(graph: tf.compat.v1.GraphDef, path: object) -> dict[str, NodeDef]:
     """The nodes of a graph by their names, each of which must be a node's own."""
     nodes = {node.name: node for node in graph.node}
     if len(nodes) < len(graph.node):
@@ -47,7 +49,7 @@ def source(name: str) -> str:
     return name.removeprefix("^").partition(":")[0]
 
 
-def needed(nodes: Mapping[str, object], names: Iterable[str], path: object, *stops: str) -> list:
+def needed(nodes: Mapping[str, NodeDef], names: Iterable[str], path: object, *stops: str) -> list[NodeDef]:
     """The nodes that nodes with these names need, through data and control inputs, in the order of the file.
 
     Args:
@@ -79,12 +81,12 @@ def needed(nodes: Mapping[str, object], names: Iterable[str], path: object, *sto
     return [node for name, node in nodes.items() if name in found]
 
 
-def data_inputs(node) -> list[str]:
+def data_inputs(node: NodeDef) -> list[str]:
     """The names of the nodes that give a node its data."""
     return [source(name) for name in node.input if not name.startswith("^")]
 
 
-def through_identities(nodes: Mapping[str, object], name: str):
+def through_identities(nodes: Mapping[str, NodeDef], name: str) -> NodeDef | None:
     """The first node before ``name``, itself included, that is no Identity or None where the graph has none."""
     for _ in range(100):  # a damaged graph may go round in a circle
         node = nodes.get(name)
@@ -94,13 +96,13 @@ def through_identities(nodes: Mapping[str, object], name: str):
     return None
 
 
-def constant(nodes: Mapping[str, object], name: str):
+def constant(nodes: Mapping[str, NodeDef], name: str) -> np.ndarray | None:
     """The value of a constant, directly or behind an Identity; None where ``name`` is none."""
     node = through_identities(nodes, name)
     return value_of(node) if node is not None and node.op == "Const" else None
 
 
-def bare(node):
+def bare(node: NodeDef) -> NodeDef:
     """A copy of a node without device, colocation and other hints, which name nodes and machines that may be absent."""
     copy = type(node)()
     copy.CopyFrom(node)
@@ -111,7 +113,7 @@ def bare(node):
     return copy
 
 
-def check_types(path: object, nodes: Iterable, others: frozenset[int] = frozenset()) -> None:
+def check_types(path: object, nodes: Iterable[NodeDef], others: frozenset[int] = frozenset()) -> None:
     """Checks that every type that a node names is one of numbers or text, so that TensorFlow knows what to do with it.
 
     Raises:

@@ -7,6 +7,9 @@ from the assertions of preprocessing. Anything else is refused by name before Te
 import itertools
 from collections.abc import Iterable, Mapping
 
+from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+
 from converters.errors import ConversionError
 from converters.graphs.constants import check_constant, shown
 
@@ -45,8 +48,8 @@ _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 
 def check_operations(
     path: object,
-    nodes: Iterable,
-    functions: Mapping[str, object],
+    nodes: Iterable[NodeDef],
+    functions: Mapping[str, FunctionDef],
     file_bytes: int,
     allowed: frozenset[str] = STATELESS,
 ) -> set[str]:
@@ -69,7 +72,7 @@ def check_operations(
     declared = [0]
     bound = CONSTANTS_FACTOR * file_bytes + CONSTANTS_BYTES
 
-    def count(body: Iterable, open_calls: tuple[str, ...]) -> int:
+    def count(body: Iterable[NodeDef], open_calls: tuple[str, ...]) -> int:
         total = 0
         for node in body:
             total += 1
@@ -103,7 +106,7 @@ def check_operations(
     return set(sizes)
 
 
-def _called(path: object, node, functions: Mapping[str, object], allowed: frozenset[str]) -> list[str]:
+def _called(path: object, node: NodeDef, functions: Mapping[str, FunctionDef], allowed: frozenset[str]) -> list[str]:
     """The functions that a node calls; a library may name one like an operation, and TensorFlow then calls it."""
     names = [name for value in node.attr.values() for name in function_names(value)]
     if node.op in functions:

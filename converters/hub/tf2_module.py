@@ -4,6 +4,8 @@ import pathlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import checkpoints
 from checkpoints.hub_module import image_size
@@ -23,11 +25,11 @@ class TF2Module:
 
     takes_momentum = True
 
-    def __init__(self, folder: pathlib.Path, saved_model):
+    def __init__(self, folder: pathlib.Path, saved_model: SavedModel):
         self._folder = folder
-        graph = saved_model.meta_graphs[0] if saved_model.meta_graphs else None
-        self._objects = graph.object_graph_def if graph is not None else None
-        root = _children(self._objects, 0) if self._objects is not None and self._objects.nodes else {}
+        graph = saved_model.meta_graphs[0] if saved_model.meta_graphs else MetaGraphDef()
+        self._objects = graph.object_graph_def
+        root = _children(self._objects, 0) if self._objects.nodes else {}
         missing = [name for name in _PARTS if name not in root]
         if missing:
             raise ConversionError(

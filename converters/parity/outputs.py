@@ -9,7 +9,12 @@ import mobilenets
 
 Arrays = dict[str, np.ndarray]
 # Copies get the values of their original, so there is no need to draw random ones first.
-ZEROS = {"module": "keras.initializers", "class_name": "Zeros", "config": {}, "registered_name": None}
+ZEROS: dict[str, object] = {
+    "module": "keras.initializers",
+    "class_name": "Zeros",
+    "config": {},
+    "registered_name": None,
+}
 
 
 def endpoint_function(model: keras.Model, dtype: str, training: bool = False) -> Callable[[np.ndarray], Arrays]:

@@ -99,6 +99,16 @@ class Report:
         return bool(self.rows) and self.enough and all(row.passed for row in self.rows)
 
     @property
+    def weight_rows(self) -> tuple[WeightRow, ...]:
+        """The rows of a comparison of weights; none for outputs."""
+        return tuple(row for row in self.rows if isinstance(row, WeightRow))
+
+    @property
+    def output_rows(self) -> tuple[OutputRow, ...]:
+        """The rows of a comparison of outputs; none for weights."""
+        return tuple(row for row in self.rows if isinstance(row, OutputRow))
+
+    @property
     def compared(self) -> int:
         """How many of the model's endpoints (in inference mode) or variables were compared."""
         return sum(not row.name.startswith(_NO_ENDPOINTS) for row in self.rows)
@@ -138,7 +148,7 @@ class Report:
         return report_text(self)
 
 
-def _json_row(row) -> dict:
+def _json_row(row: WeightRow | OutputRow) -> dict:
     # JSON has neither NaN nor infinity.
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,11 +2,11 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.table import Column, Table
 
-from converters.parity.report import OutputRow, Report
+from converters.parity.report import OutputRow, Report, WeightRow
 from converters.text import plain_table, right, shape_text, text_of
 
 WORST = 5
@@ -21,20 +21,17 @@ def report_text(report: Report, every_row: bool = True, width: int = 200) -> str
             those that differ in either case.
         width: of the table, in characters.
     """
-    outputs = report.comparison == "outputs"
-    if outputs:
-        rows = report.rows if every_row else _failures_and_worst(report.rows)
-    else:
-        rows = [row for row in report.rows if not row.passed]
-    if not rows:
+    outputs = report.output_rows if every_row else _failures_and_worst(report.output_rows)
+    weights = [row for row in report.weight_rows if not row.passed]
+    if not outputs and not weights:
         return "\n".join([verdict(report), *report.notes])
-    left_out = len(report.rows) - len(rows)
-    more = [f"{left_out} more rows agree (--all prints them)."] if outputs and left_out else []
-    table = text_of(_outputs(report, rows) if outputs else _weights(rows), width)
+    left_out = len(report.output_rows) - len(outputs)
+    more = [f"{left_out} more rows agree (--all prints them)."] if left_out else []
+    table = text_of(_outputs(report, outputs) if outputs else _weights(weights), width)
     return "\n".join([verdict(report), *report.notes, table, *more, verdict(report)])
 
 
-def _failures_and_worst(rows: Sequence[OutputRow]) -> list[OutputRow]:
+def _failures_and_worst(rows: Sequence[OutputRow]) -> Sequence[OutputRow]:
     """The rows that differ and the five closest to their bounds, in the order of the network."""
     worst = sorted(rows, key=lambda row: -row.reference_error / row.bound if row.bound else 0.0)[:WORST]
     return [row for row in rows if not row.passed or row in worst]
@@ -59,7 +56,7 @@ def verdict(report: Report) -> str:
     few = ""
     if report.endpoints is not None and report.compared < report.endpoints:
         few = f" ({report.compared} of the model's {report.endpoints} endpoints compared)"
-    finite = [row for row in report.rows if row.reference_error == row.reference_error]
+    finite = [row for row in report.output_rows if row.reference_error == row.reference_error]
     worst = max(finite, key=lambda row: row.reference_error / row.bound if row.bound else 0.0, default=None)
     if worst is None:
         return head + f"{agree} endpoints agree{few}."
@@ -97,7 +94,7 @@ def _cosine_text(value: float) -> str:
     return "" if value != value else f"{value:.6f}"
 
 
-def _weights(rows) -> Table:
+def _weights(rows: Iterable[WeightRow]) -> Table:
     table = plain_table("variable", "shape", "finding")
     for row in rows:
         table.add_row(row.name, shape_text(row.shape), row.finding, style="red")

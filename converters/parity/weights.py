@@ -28,8 +28,8 @@ def verify_manifest(
 ) -> Report:
     """Compares every variable's shape, type and checksum, and the structure of ``model``, with a manifest."""
     manifest = read_manifest(reference)
-    expected, found = manifest["variables"], fingerprints(found)
-    rows = tuple(_manifest_row(key, found.get(key), expected.get(key)) for key in sorted({*found, *expected}))
+    expected, ours = manifest["variables"], fingerprints(found)
+    rows = tuple(_manifest_row(key, ours.get(key), expected.get(key)) for key in sorted({*ours, *expected}))
     report = Report("weights", name, str(reference), rows)
     return (
         report if model is None else compared_structure(report, model, configured_structure(manifest), "the manifest")
@@ -58,7 +58,7 @@ def compared_structure(report: Report, model: keras.Model, expected: Mapping[str
 
 
 def _manifest_row(name: str, found: Mapping | None, expected: Mapping | None) -> WeightRow:
-    shape = tuple((expected or found)["shape"])
+    shape = tuple((expected or found or {})["shape"])
     if found is None or expected is None:
         return WeightRow(name, shape, f"missing in the {'model' if found is None else 'reference'}", False)
     differing = [key for key in expected if found.get(key) != expected[key]]
@@ -81,7 +81,7 @@ def verify_variables(
     reports = dict(_reports(name, found, variables, reference, ema))
     policy, best = min(reports.items(), key=lambda item: sum(not row.passed for row in item[1].rows))
     others = [note for report in reports.values() for note in report.notes if report is not best]
-    rows, notes = best.rows, _different_networks(found, variables)
+    rows, notes = best.weight_rows, _different_networks(found, variables)
     if published is not None:
         rows, more = held_against_published(rows, found, published, policy == "always")
         notes += more
@@ -131,13 +131,13 @@ def verify_saved(
 
 def _reports(name: str, found: Arrays, variables: Arrays, reference: str, ema: str) -> Iterator[tuple[str, Report]]:
     """A report for each policy that may be what the model was made by."""
-    variables = checkpoints.open_variables(variables)
-    names = sort_names(variables)
+    source = checkpoints.open_variables(variables)
+    names = sort_names(source)
     # A model without a head has no use for the reference's logits; anything else that it lacks is a difference.
     headless = not any(map(is_logits, found))
     wanted = {key for key in names.owners() if not (headless and is_logits(key))}
     for policy in (ema,) if ema != "auto" else _possible(wanted, names):
-        rows = compare_weights(found, variables.renamed(choose(wanted, names, policy, reference)))
+        rows = compare_weights(found, source.renamed(choose(wanted, names, policy, reference)))
         trainable = [row for row in rows if is_trainable(row.name)]
         equal = sum(row.passed for row in trainable)
         note = f"{equal} of {len(trainable)} trainable variables equal the {VALUES[policy]} values in {reference}."

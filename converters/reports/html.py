@@ -32,7 +32,7 @@ def html_report(report: Report, provenance: Mapping[str, Mapping[str, object]]) 
         # Every other piece is a number such as 1e-05, which is not to be broken at the end of a line.
         verdict=re.split(r"(\d[\d.]*e-\d+)", verdict(report).split(": ", 1)[1]),
         failed=[row for row in report.rows if not row.passed],
-        plot=plot_of(report.rows) if report.comparison == "outputs" and report.rows else None,
+        plot=plot_of(report.output_rows) if report.output_rows else None,
         provenance=provenance,
         shape_text=shape_text,
         output_cells=output_cells,

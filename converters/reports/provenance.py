@@ -2,25 +2,24 @@
 
 import datetime
 import importlib.metadata
+import os
 import pathlib
 import platform
 from collections.abc import Iterable, Mapping
 
 import keras
-import numpy as np
 
 import checkpoints
 from converters.errors import ConversionError
 from converters.hub.module import is_hub_module
 from converters.manifest import differing_variables, manifest_path, read_manifest
+from converters.sources import Variables
 from converters.weights import slim_variables
 
 PACKAGES = ("mobilenets", "keras", "tensorflow", "numpy")
 
 
-def provenance_of(
-    model: keras.Model, path: str | pathlib.Path, reference: str | pathlib.Path | Mapping[str, np.ndarray]
-) -> dict[str, dict[str, str]]:
+def provenance_of(model: keras.Model, path: str | pathlib.Path, reference: Variables) -> dict[str, dict[str, str]]:
     """What is known of a model, of what it was held against, and of what computed the comparison.
 
     Args:
@@ -35,10 +34,13 @@ def provenance_of(
         OSError: a file cannot be read.
         checkpoints.CheckpointError: the reference cannot be read.
     """
-    given = not isinstance(reference, Mapping)
+    if isinstance(reference, Mapping):
+        held_against = {"path": "in memory"}
+    else:
+        held_against = {"path": str(reference), **_checksums(_files(reference))}
     return {
         "Model": {"file": str(path), **_checksums([pathlib.Path(path)]), **_manifest_facts(model, path)},
-        "Reference": {"path": str(reference), **_checksums(_files(reference))} if given else {"path": "in memory"},
+        "Reference": held_against,
         "Computed with": {
             **{name: importlib.metadata.version(name) for name in PACKAGES},
             "Keras backend": keras.backend.backend(),
@@ -76,7 +78,7 @@ def _text(value: object) -> str:
     return "x".join("any" if size is None else str(size) for size in value) if isinstance(value, list) else str(value)
 
 
-def _files(reference: str | pathlib.Path) -> list[pathlib.Path]:
+def _files(reference: str | os.PathLike[str]) -> list[pathlib.Path]:
     """The files that a reference consists of."""
     path = pathlib.Path(reference)
     if is_hub_module(path):
