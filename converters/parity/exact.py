@@ -155,7 +155,7 @@ def _in_another_process(folder, model, images, momentum, folded, float64) -> Exa
     if done.returncode:
         reason = (done.stderr.strip() or "no reason was printed").splitlines()[-1]
         raise ConversionError(f"The exact model could not be computed on Keras's TensorFlow backend: {reason}")
-    with np.load(folder / "exact.npz") as arrays:
+    with np.load(folder / "exact.npz", allow_pickle=False) as arrays:
         values = dict(arrays)
     return Exact(values, json.loads((folder / "rounding.json").read_text()))
 
@@ -163,8 +163,8 @@ def _in_another_process(folder, model, images, momentum, folded, float64) -> Exa
 def _serve(folder: pathlib.Path, request: Mapping) -> None:
     import mobilenets  # noqa: F401  registers its layers for loading
 
-    model = keras.saving.load_model(folder / "model.keras", compile=False)
-    with np.load(folder / "images.npz") as arrays:
+    model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+    with np.load(folder / "images.npz", allow_pickle=False) as arrays:
         exact = exact_values(model, arrays["images"], **request)
     values: dict[str, Any] = dict(exact.values)  # not to be taken for `allow_pickle` by a type checker
     np.savez(folder / "exact.npz", **values)
