@@ -24,10 +24,10 @@ demo: .venv/oracle.installed
 	$(BIN)/python -m examples.demo $(CHECKPOINT)
 
 test: .venv/test.installed
-	$(BIN)/python -m pytest -n 2 -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
 
 test-all: .venv/test.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/lint.installed
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Time to build a network with new weights, beside keras.applications."""
+"""Time to build a network with new weights, next to keras.applications."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""Build, inference and training step on a GPU, in float32 and mixed precision, beside keras.applications."""
+"""Build, inference and training step on a GPU, in float32 and mixed precision, next to keras.applications."""
 
 import logging
 import time

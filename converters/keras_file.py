@@ -107,8 +107,7 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         # Keras lets zipfile's, h5py's and its own errors of many types through.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConversionError(f"{path} cannot be opened as a Keras model: {reason}") from error
+        raise ConversionError(f"{path} cannot be opened as a Keras model: {checkpoints.reason(error)}.") from error
 
 
 def load_checked_model(path: str | pathlib.Path) -> tuple[keras.Model, mobilenets.ModelInfo | None]:

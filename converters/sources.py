@@ -1,4 +1,4 @@
-"""What a user names: a path, or a published model whose checkpoint is fetched. Decided here and nowhere else."""
+"""What a user names: a path, or a published model whose checkpoint is fetched. This is decided here only."""
 
 import contextlib
 import os

@@ -19,13 +19,14 @@ from converters.keras_file import open_keras_file
 from converters.parity.comparison import FLOORS, compare_outputs
 from converters.parity.exact import exact_values, with_default
 from converters.parity.outputs import own_outputs
-from converters.parity.report import Report
+from converters.parity.report import OutputRow, Report
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
 from converters.sources import Source, Variables, find_source
 from converters.weights import slim_variables
 from mobilenets.options import check_momentum
 
 SEED = 0
+EPSILON_ROUNDING = 2.0**-23  # graphs hold a batch norm's epsilon as a float32
 
 
 def verify(
@@ -182,6 +183,7 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, _, parti
         )
     exact = exact_values(model, images, folded=graph.folded, float64=graph.dtype == "float64")
     rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), graph.dtype, tolerance)
+    rows += _epsilon_rows(model, graph.epsilons)
     notes = [note, f"The reference was computed in {graph.dtype}."]
     if graph.folded:
         notes.append(
@@ -190,10 +192,27 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, _, parti
     if graph.trains:
         notes.append(
             "The reference runs in training mode (is_training=True): its batch norms compute with the statistics of "
-            "the batch, so that its outputs differ from those in inference mode."
+            "the batch, and its outputs differ from those in inference mode."
         )
     least = FLOORS[graph.dtype] if tolerance is None else tolerance
     return _report(name, reference, rows, least, notes, endpoints, partial)
+
+
+def _epsilon_rows(model: keras.Model, epsilons: Mapping[str, float]) -> tuple[OutputRow, ...]:
+    """A row for each batch norm whose epsilon is not the graph's: a small change of it is within float32 rounding."""
+    layers = {mobilenets.slim_name(layer.name): layer for layer in model.layers}
+    rows = []
+    for scope, expected in epsilons.items():
+        ours = getattr(layers.get(scope), "epsilon", expected)
+        difference = abs(ours - expected)
+        if difference > EPSILON_ROUNDING * abs(expected):
+            error = difference / max(abs(ours), 1e-30)
+            rows.append(
+                OutputRow(
+                    f"layer {scope}: epsilon", (), (), error, 0.0, EPSILON_ROUNDING, None, difference, 1.0, None, False
+                )
+            )
+    return tuple(rows)
 
 
 def _with_module(name, model, path, reference, images, tolerance, dtype, momentum, partial) -> Report:

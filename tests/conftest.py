@@ -1,7 +1,10 @@
-"""What every test file shares: quiet TensorFlow, and the way to the reference material beside the checkout."""
+"""What every test file shares: quiet TensorFlow, the reference material, and which cases `make test` leaves out."""
 
+import gc
 import os
 import pathlib
+import re
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -10,14 +13,48 @@ import pytest
 
 from tests.file_server import serving
 
+# Sweeps that take minutes as a whole: the beginning of their names -> the sample that `make test` runs. `make test-all`
+# runs every case. A single slow test has the mark `long` instead.
+NETWORK = r"^[^(]*$|mobilenet_v2"  # of cases named after a network, MobileNet V2
+SAMPLES = {
+    "test_convert_parity.py::test_every_endpoint": "mobilenet_v1_025_128|mobilenet_v2_(035_96|140_224)|inception_v2",
+    "test_convert_recognition.py::test_any_other_multiplier": "0.6|0.2|1.6",
+    "test_convert_sources.py::": NETWORK,
+    "test_build_first_stride.py::test_every_endpoint": "mobilenet_v2",
+    "test_build_published.py::test_the_": "025_128|035_96|140_224|inception",
+    "test_docs.py::test_code_runs": "README|parity",
+    "test_hub_export.py::": NETWORK,
+    "test_hub_modules.py::": NETWORK,
+    "test_oracle.py::test_inference": "mobilenet_v1_025_128|x_v2_0.2|x_iv2_0.5",
+    "test_trust_fuzz.py::test_damage": "V2|HDF5 from elsewhere",
+    "test_verify_faults.py::test_a_sample": "mobilenet_v2",
+}
+
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the cases that are not in the sample of their sweep as long."""
+    for item in items:
+        for beginning, sample in SAMPLES.items():
+            if f"tests/{beginning}" in item.nodeid and "[" in item.nodeid and not re.search(sample, item.nodeid):
+                item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _released_memory():
+    """Frees the models and graphs of each file of tests."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
-    """The folder ``shared`` beside the checkout: real weights, a real hub module, photographs."""
+    """The folder ``shared`` next to the checkout: real weights, a real hub module, photographs."""
     if not SHARED.is_dir():
-        pytest.skip("the reference material (folder `shared` beside the checkout) is not here")
+        pytest.skip("the reference material (folder `shared` next to the checkout) is missing")
     return SHARED
 
 

@@ -242,7 +242,7 @@ def test_damaged_files_through_the_command_line(variables, write, sentence, opti
     assert not list(tmp_path.glob("*.keras")) and not list(tmp_path.glob("*.json"))
 
 
-def test_not_finite_is_told_and_converted_without_strict(variables, tmp_path):
+def test_not_finite_values_are_noted_and_converted_without_strict(variables, tmp_path):
     source = _not_finite(tmp_path, variables)
     result = CliRunner().invoke(main, ["convert", str(source), "-o", str(tmp_path / "o.keras")])
     assert result.exit_code == 0

@@ -1,4 +1,4 @@
-"""The manifest beside a model: what it says, and that it finds changed and swapped weights."""
+"""The manifest next to a model: what it lists, and that it detects changed and swapped weights."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def saved(tmp_path_factory):
 
 
 def changed(folder, target, change):
-    """A copy of the model whose weights file went through ``change``, beside the unchanged manifest."""
+    """A copy of the model whose weights file went through ``change``, next to the unchanged manifest."""
     shutil.copy(manifest_path(folder / "model.keras"), manifest_path(target))
     with zipfile.ZipFile(folder / "model.keras") as source, zipfile.ZipFile(target, "w") as copy:
         for name in source.namelist():
@@ -80,7 +80,7 @@ def test_an_unchanged_model_loads(saved):
     assert converters.verify(folder / "model.keras", prefix).passed
 
 
-def test_weights_that_traded_places_are_found(saved, tmp_path):
+def test_swapped_weights_are_detected(saved, tmp_path):
     """Keras alone loads such a file without complaint."""
 
     def swap(layers):
@@ -95,7 +95,7 @@ def test_weights_that_traded_places_are_found(saved, tmp_path):
         assert f"! MobilenetV1/Conv2d_0/BatchNorm/{leaf}" in str(error.value)
 
 
-def test_one_changed_bit_is_found(saved, tmp_path):
+def test_one_changed_bit_is_detected(saved, tmp_path):
     def flip(layers):
         kernel = layers["conv2d_3"]["vars"]["0"]
         values = kernel[...]

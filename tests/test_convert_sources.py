@@ -77,7 +77,7 @@ def test_an_average_that_only_some_have_is_an_error(trained):
 
 
 def test_averages_alone_are_enough(trained):
-    """Some releases hold only the averages, beside the plain moving statistics."""
+    """Some releases hold only the averages, next to the plain moving statistics."""
     _, _, _, written = trained
     alone = {name: array for name, array in written.items() if name.endswith((AVERAGE, *MOVING))}
     found = converters.slim_variables(converters.convert(alone, input_shape=(96, 96, 3)))

@@ -4,6 +4,7 @@ import re
 
 import keras
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from examples.demo import demo
@@ -12,6 +13,7 @@ from examples.shapes import CLASSES, make_shapes
 from tests.oracle.files import write_checkpoint
 
 
+@pytest.mark.long
 def test_fine_tuning_learns_and_is_reloaded(tmp_path):
     result = CliRunner().invoke(fine_tune, ["--output", str(tmp_path), "--epochs", "6"])
     assert result.exit_code == 0, result.output

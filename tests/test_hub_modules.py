@@ -86,7 +86,7 @@ def test_verification_leaves_model_and_module_as_they_were(module):
 
 
 @pytest.mark.parametrize("leaf", ["BatchNorm/moving_variance", "weights"])
-def test_a_difference_is_found(module, leaf):
+def test_a_difference_is_detected(module, leaf):
     folder, _, _, size, variables, _ = module
     name = [name for name in variables if name.endswith(leaf) and "Logits" not in name][-1]
     model = converters.convert(variables | {name: variables[name] * 1.01}, input_shape=(size, size, 3))

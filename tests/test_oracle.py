@@ -1,4 +1,4 @@
-"""The oracle itself, held against what the original networks computed (the golden files) and against its own names."""
+"""The oracle itself, compared with what the original networks computed (the golden files) and its own names."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ COPIES = pathlib.Path(__file__).with_name("golden")
 
 
 def golden(name: str) -> tuple[dict, dict[str, np.ndarray]]:
-    """A case's description and arrays, from the copies in the repository or from the folder beside the checkout."""
+    """A case's description and arrays, from the copies in the repository or from the folder next to the checkout."""
     beside = pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden"
     for folder in (COPIES, beside):
         if (folder / f"{name}.npz").is_file():

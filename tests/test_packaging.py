@@ -98,11 +98,11 @@ def test_metadata(wheel):
     assert metadata.get_payload().strip() == (ROOT / "README.md").read_text().strip()
     assert set(metadata.get_all("Provides-Extra")) == PROJECT["optional-dependencies"].keys()
 
-    said = {(str(Requirement(line.partition(";")[0])), extra_of(line)) for line in metadata.get_all("Requires-Dist")}
+    output = {(str(Requirement(line.partition(";")[0])), extra_of(line)) for line in metadata.get_all("Requires-Dist")}
     expected = {(str(Requirement(line)), None) for line in PROJECT["dependencies"]} | {
         (str(Requirement(line)), extra) for extra, lines in PROJECT["optional-dependencies"].items() for line in lines
     }
-    assert said == expected
+    assert output == expected
 
 
 def extra_of(line):
@@ -124,8 +124,8 @@ def test_conversion_and_report(run, tmp_path):
     """With the files that are data: the template of the page."""
     variables = made_up_variables(mobilenets.variable_shapes("mobilenet_v1", 0.25))
     checkpoints.save_checkpoint(variables, tmp_path / "mobilenet_v1_0.25_128.ckpt")
-    said = json.loads(run("mobilenets", "convert", "mobilenet_v1_0.25_128.ckpt", "-o", "model.keras", "--json"))
-    assert said["configuration"]["name"] == "mobilenet_v1_025_128"
+    output = json.loads(run("mobilenets", "convert", "mobilenet_v1_0.25_128.ckpt", "-o", "model.keras", "--json"))
+    assert output["configuration"]["name"] == "mobilenet_v1_025_128"
     arguments = ("verify", "model.keras", "mobilenet_v1_0.25_128.ckpt", "--report", "page.html", "--json")
     assert json.loads(run("mobilenets", *arguments))["passed"]
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")

@@ -1,4 +1,4 @@
-"""One step of training beside slim: logits, loss, every gradient, the L2 sum and the moving statistics after it.
+"""One step of training compared with slim: logits, loss, every gradient, the L2 sum and the moving statistics after it.
 
 In float64 slim's batch norm is unfused and takes in biased variances, as Keras's own layer does; in float32 it is fused
 and takes in unbiased ones, as `mobilenets.BesselBatchNormalization` does.
@@ -55,7 +55,7 @@ NEGLIGIBLE = 1e-13
 
 
 @pytest.mark.parametrize(("family", "multiplier", "size"), FAMILIES)
-def test_float64_beside_live_slim(family, multiplier, size):
+def test_float64_equals_live_slim(family, multiplier, size):
     variables = made_up_variables(variable_shapes(family, multiplier))
     images = made_up_images(size, size)
     slim = train_step(family, variables, images, depth_multiplier=multiplier, weight_decay=DECAY, dtype="float64")
@@ -74,7 +74,7 @@ def test_float64_beside_live_slim(family, multiplier, size):
 
 
 @pytest.mark.parametrize(("family", "multiplier", "size"), FAMILIES)
-def test_bessel_correction_beside_live_slim(family, multiplier, size):
+def test_bessel_correction_equals_live_slim(family, multiplier, size):
     """The option gives the moving variances of TF1's fused batch norm; without it they differ visibly."""
     variables = made_up_variables(variable_shapes(family, multiplier))
     images = made_up_images(size, size)

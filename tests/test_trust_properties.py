@@ -34,7 +34,7 @@ def test_v2_widths_are_multiples_of_8_never_below_90_percent(multiplier):
 
 
 @given(MULTIPLIERS)
-def test_v2_last_layer_shrinks_only_where_it_is_told_to(multiplier):
+def test_v2_last_layer_shrinks_only_with_the_option(multiplier):
     last = {
         scaled: mobilenets.widths("mobilenet_v2", multiplier, scaled)["MobilenetV2/Conv_1"]
         for scaled in (None, True, False)

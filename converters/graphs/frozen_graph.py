@@ -78,6 +78,7 @@ class FrozenGraph:
         self.trains = layers.computes_batch_statistics(cut.values())
         self.strides = layers.strides_of(cut)
         self.paddings = layers.paddings_of(cut)
+        self.epsilons = layers.epsilons_of(cut)
         self.input_range = input_range(cut, images, path)
         cut = {name: bare(node) for name, node in cut.items()}
         if float64 and bodies:

@@ -74,6 +74,19 @@ def folded_scopes(nodes: Mapping[str, NodeDef]) -> tuple[str, ...]:
     return tuple(s for s in scopes if s not in normalized and not any(head in s.split("/") for head in _HEADS))
 
 
+def epsilons_of(nodes: Mapping[str, NodeDef]) -> dict[str, float]:
+    """``{slim scope of a batch norm: its epsilon}``, of fused batch norms and of those made of single operations."""
+    epsilons = {}
+    for node in nodes.values():
+        scope, norm, rest = (plain_name(node.name) or "").partition("/BatchNorm")
+        if norm and node.op in FUSED:
+            epsilons[scope + norm] = attribute(node, "epsilon").f
+        elif norm and rest.endswith("batchnorm/add") and node.op in ("Add", "AddV2"):
+            values = [constant(nodes, name) for name in data_inputs(node)]
+            epsilons |= {scope + norm: float(value) for value in values if value is not None and np.size(value) == 1}
+    return epsilons
+
+
 def computes_batch_statistics(nodes: Iterable[NodeDef]) -> bool:
     """Whether a batch norm takes mean and variance from the batch, as in training."""
     for node in nodes:

@@ -60,7 +60,7 @@ def hub_object(model: keras.Model) -> tuple[tf.train.Checkpoint, dict[str, Calla
         name: tf.Variable(weight.numpy(), name=name, trainable=is_trainable(name)) for name, weight in weights.items()
     }
     slim = {id(weight): variables[name] for name, weight in weights.items()}
-    # Beside the slim variables: the state of a dropout's random numbers.
+    # In addition to the slim variables: the state of a dropout's random numbers.
     seeds = {id(v): tf.Variable(v.numpy(), trainable=False) for v in network.variables if id(v) not in slim}
     trainable = [slim[id(weight)] for weight in network.trainable_variables]
     others = [(slim | seeds)[id(weight)] for weight in network.non_trainable_variables]
@@ -71,7 +71,7 @@ def hub_object(model: keras.Model) -> tuple[tf.train.Checkpoint, dict[str, Calla
         outputs, updated = network.stateless_call(trainable, others, inputs, training=training)
         if training:
             for variable, value, moving in zip(others, updated, is_moving, strict=True):
-                # The network's own momentum is 0, so that it hands out the statistics of the batch.
+                # The network's own momentum is 0: then its statistics are those of the batch.
                 if moving:
                     value = variable * batch_norm_momentum + value * (1.0 - batch_norm_momentum)
                 variable.assign(value)

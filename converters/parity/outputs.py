@@ -17,22 +17,16 @@ ZEROS: dict[str, object] = {
 }
 
 
-def endpoint_function(model: keras.Model, dtype: str, training: bool = False) -> Callable[[np.ndarray], Arrays]:
-    """Returns a function from images in [0, 1] to every endpoint of ``model``, computed in ``dtype``.
-
-    A model that takes [-1, 1] gets them in that range. In training mode the moving statistics of ``model`` are
-    updated, unless it computes in another type: then those of a copy.
-    """
-    return endpoints_as_built(in_dtype(model, dtype), dtype, training)
-
-
 def own_outputs(model: keras.Model) -> Callable[[np.ndarray], Arrays]:
     """Returns a function from images in [0, 1] to every endpoint of ``model`` as it is: its own dtypes and backend."""
     return endpoints_as_built(model, model.inputs[0].dtype)
 
 
 def endpoints_as_built(model: keras.Model, dtype: str, training: bool = False) -> Callable[[np.ndarray], Arrays]:
-    """Returns a function from images in [0, 1], passed on in ``dtype``, to every endpoint of ``model`` itself."""
+    """Returns a function from images in [0, 1], passed on in ``dtype``, to every endpoint of ``model`` itself.
+
+    A model that takes [-1, 1] gets the images in that range. In training mode its moving statistics are updated.
+    """
     endpoints = keras.Model(model.input, mobilenets.endpoints(model))
     unit_range = takes_unit_range(model)
 

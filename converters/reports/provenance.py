@@ -20,11 +20,11 @@ PACKAGES = ("mobilenets", "keras", "tensorflow", "numpy")
 
 
 def provenance_of(model: keras.Model, path: str | pathlib.Path, reference: Variables) -> dict[str, dict[str, str]]:
-    """What is known of a model, of what it was held against, and of what computed the comparison.
+    """Describes a model, the reference that it was compared with, and the software of the comparison.
 
     Args:
         model: the model, as it was loaded.
-        path: its ``.keras`` file; the manifest is looked for beside it.
+        path: its ``.keras`` file; the manifest is expected next to it.
         reference: as `converters.verify` takes it.
 
     Returns:
@@ -35,12 +35,12 @@ def provenance_of(model: keras.Model, path: str | pathlib.Path, reference: Varia
         checkpoints.CheckpointError: the reference cannot be read.
     """
     if isinstance(reference, Mapping):
-        held_against = {"path": "in memory"}
+        compared_with = {"path": "in memory"}
     else:
-        held_against = {"path": str(reference), **_checksums(_files(reference))}
+        compared_with = {"path": str(reference), **_checksums(_files(reference))}
     return {
         "Model": {"file": str(path), **_checksums([pathlib.Path(path)]), **_manifest_facts(model, path)},
-        "Reference": held_against,
+        "Reference": compared_with,
         "Computed with": {
             **{name: importlib.metadata.version(name) for name in PACKAGES},
             "Keras backend": keras.backend.backend(),
@@ -52,21 +52,21 @@ def provenance_of(model: keras.Model, path: str | pathlib.Path, reference: Varia
 
 
 def _manifest_facts(model: keras.Model, path: str | pathlib.Path) -> dict[str, str]:
-    """What the manifest beside a model tells, and whether it is this model's."""
-    beside = manifest_path(path)
-    if not beside.is_file():
-        return {"manifest": f"none: {beside.name} is not there"}
+    """Returns what the manifest next to a model says, and whether it belongs to this model."""
+    file = manifest_path(path)
+    if not file.is_file():
+        return {"manifest": f"none: {file.name} does not exist"}
     try:
-        manifest = read_manifest(beside)
+        manifest = read_manifest(file)
     except ConversionError as error:
         return {"manifest": str(error)}
     differing = len(differing_variables(slim_variables(model), manifest))
-    verdict = f"{differing} variables are not as it lists them" if differing else "every weight is as it lists it"
+    verdict = f"{differing} variables differ from it" if differing else "every weight is as it lists it"
     source, configuration = manifest["source"], manifest["configuration"]
     return {
-        "manifest": f"{beside.name}: {verdict}",
+        "manifest": f"{file.name}: {verdict}",
         "converted from": f"{source['path']} ({source['format']})",
-        **{f"sha256 of {name}": file["sha256"] for name, file in source["files"].items()},
+        **{f"sha256 of {name}": entry["sha256"] for name, entry in source["files"].items()},
         "network": ", ".join(f"{key} {_text(value)}" for key, value in configuration.items() if value is not None),
         "averaged variables": f"{manifest['averaged_variables']} of {len(manifest['variables'])}",
         "set aside": ", ".join(f"{count} {kind}" for kind, count in manifest["set_aside"].items()) or "nothing",
