@@ -1,17 +1,23 @@
 """Frozen graphs: a TensorFlow graph (``.pb``) in which the variables are constants."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.framework.tensor_pb2 import TensorProto
 
+from checkpoints.dtypes import DATA_TYPES, STRING, require_numbers
 from checkpoints.errors import CheckpointError
+from checkpoints.messages import MESSAGES
+from checkpoints.tensor_proto import values_of
 from checkpoints.variable_file import Spec, VariableFile
+from checkpoints.wire import Message, WireError, fields, parse
 
-# A constant may store one value for all of its elements, so the size of the file is no limit.
-MAX_FILLED_BYTES = 2**30
+# A constant may store one value for all of its elements. All constants together may have this many times the size of
+# the file, and these bytes more.
+FILLED_RATIO = 16
+FILLED_BYTES = 2**26
+# Fields of a ``GraphDef`` and their wire types: nodes, library, version, versions, information for debuggers.
+_GRAPH_FIELDS = {1: 2, 2: 2, 3: 0, 4: 2, 5: 2}
 
 
 def is_graph(path: Path) -> bool:
@@ -31,53 +37,79 @@ def open_frozen_graph(path: Path) -> VariableFile:
         CheckpointError: the file is no graph, or one of its constants is inconsistent.
     """
     try:
-        graph = tf.compat.v1.GraphDef.FromString(path.read_bytes())
-    except DecodeError:
+        constants, sources = _scan(path)
+    except WireError:
         raise CheckpointError(f"{path} is not a frozen graph: it cannot be decoded as a graph.") from None
-    if any(node.op in ("VariableV2", "VarHandleOp") for node in graph.node):
-        raise CheckpointError(f"{path} is a graph but not a frozen one: its variables have no values.")
-    _check_names(graph, path)
-    constants = {node.name: node.attr for node in graph.node if node.op == "Const"}
-    sources = {node.input[0].removesuffix(":0") for node in graph.node if node.op == "Identity" and node.input}
-    tensors = {name: attributes["value"].tensor for name, attributes in constants.items() if name in sources}
-    for name, tensor in tensors.items():
-        if tensor.dtype != constants[name]["dtype"].type or _has_unknown_fields(tensor):
+    tensors = {}
+    for name in sources & constants.keys():
+        attributes = constants[name]
+        tensors[name] = attributes["value"].tensor if "value" in attributes else Message("TensorProto", {})
+        if "dtype" not in attributes or tensors[name].dtype != attributes["dtype"].type:
             raise CheckpointError(f"{path} is damaged: its constant {name} does not match the attributes of its node.")
-    specs = {name: _spec(tensor, name, path) for name, tensor in tensors.items() if tensor.dtype != tf.string}
-    return VariableFile(
-        path, "frozen graph", (path,), specs, lambda name: tf.make_ndarray(tensors[name]), checked=False
-    )
+    specs = {name: _spec(tensor, name, path) for name, tensor in tensors.items() if tensor.dtype != STRING}
+    _check_total(specs, path)
+
+    def read(name: str) -> np.ndarray:
+        require_numbers(name, path, specs[name].dtype)
+        return values_of(tensors[name], DATA_TYPES[tensors[name].dtype], specs[name].shape, filled=True)
+
+    return VariableFile(path, "frozen graph", (path,), specs, read, checked=False)
 
 
-def _check_names(graph: tf.compat.v1.GraphDef, path: Path) -> None:
-    """Checks that the names of nodes are unique and that every input is the name of a node."""
-    names = {node.name for node in graph.node}
-    if len(names) < len(graph.node):
-        raise CheckpointError(
-            f"{path} is damaged: {len(graph.node) - len(names)} of its nodes have the name of another."
-        )
-    for node in graph.node:
+def _scan(path: Path) -> tuple[dict[str, dict[str, Message]], set[str]]:
+    """Returns the attributes of every constant by name, and the first inputs of all operations Identity.
+
+    The nodes are read one by one, because the messages of all together would take much more memory than the file.
+    """
+    names: set[str] = set()
+    inputs: dict[str, str] = {}
+    constants, sources = {}, set()
+    count, has_variables = 0, False
+    for number, wire, raw, _ in fields(path.read_bytes()):
+        expected = _GRAPH_FIELDS.get(number)
+        if wire != expected:
+            raise WireError("a field of no graph")
+        if number != MESSAGES["GraphDef"]["node"].number:
+            continue
+        node = parse("NodeDef", raw)
+        count += 1
+        names.add(node.name)
+        has_variables |= node.op in ("VariableV2", "VarHandleOp")
         for source in node.input:
-            if source.removeprefix("^").partition(":")[0] not in names:
-                raise CheckpointError(f"{path} is damaged: the input {source} of its node {node.name} does not exist.")
+            inputs.setdefault(source.removeprefix("^").partition(":")[0], node.name)
+        if node.op == "Const":
+            constants[node.name] = {entry.key: entry.value for entry in node.attr}
+        if node.op == "Identity" and node.input:
+            sources.add(node.input[0].removesuffix(":0"))
+    if has_variables:
+        raise CheckpointError(f"{path} is a graph but not a frozen one: its variables have no values.")
+    if len(names) < count:
+        raise CheckpointError(f"{path} is damaged: {count - len(names)} of its nodes have the name of another.")
+    for source, name in inputs.items():
+        if source not in names:
+            raise CheckpointError(f"{path} is damaged: the input {source} of its node {name} does not exist.")
+    return constants, sources
 
 
-def _has_unknown_fields(tensor: TensorProto) -> bool:
-    """Whether the message has fields unknown to its type, for example values whose field number is damaged."""
-    size = tensor.ByteSize()
-    tensor.DiscardUnknownFields()
-    return tensor.ByteSize() != size
-
-
-def _spec(tensor: TensorProto, name: str, path: Path) -> Spec:
+def _spec(tensor: Message, name: str, path: Path) -> Spec:
     lengths = tuple(dim.size for dim in tensor.tensor_shape.dim)
-    try:
-        dtype = np.dtype(tf.as_dtype(tensor.dtype).as_numpy_dtype)
-    except (TypeError, KeyError):  # KeyError: a dtype that NumPy does not have
-        raise CheckpointError(f"{path} is damaged: its constant {name} has no known dtype.") from None
-    spec = Spec(lengths, dtype)
-    if len(lengths) > 32 or min(lengths, default=0) < 0:
+    if tensor.dtype not in DATA_TYPES:
+        raise CheckpointError(f"{path} is damaged: its constant {name} has no known dtype.")
+    if tensor.tensor_shape.unknown_rank or len(lengths) > 32 or min(lengths, default=0) < 0:
         raise CheckpointError(f"{path} is damaged: its constant {name} has the shape {lengths}.")
-    if len(tensor.tensor_content) not in (0, spec.num_bytes) or spec.num_bytes > MAX_FILLED_BYTES:
+    spec = Spec(lengths, DATA_TYPES[tensor.dtype].dtype)
+    if len(tensor.tensor_content) not in (0, spec.num_bytes):
         raise CheckpointError(f"{path} is damaged: its constant {name} {lengths} does not hold {spec.num_bytes} bytes.")
     return spec
+
+
+def _check_total(specs: Mapping[str, Spec], path: Path) -> None:
+    """Checks that the constants together, of which each may be one value, do not need far more memory than the file."""
+    limit = FILLED_RATIO * path.stat().st_size + FILLED_BYTES
+    total = 0
+    for name, spec in specs.items():
+        total += spec.num_bytes
+        if total > limit:
+            raise CheckpointError(
+                f"{path} is damaged: it does not hold its constants, {total} bytes up to {name} {spec.shape}."
+            )

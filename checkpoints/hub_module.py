@@ -2,19 +2,13 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
-from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
-from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-from tensorflow.core.protobuf.saved_object_graph_pb2 import SavedObjectGraph
-from tensorflow.core.protobuf.struct_pb2 import StructuredValue
-from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
-
 from checkpoints.errors import CheckpointError
-from checkpoints.tensorflow_checkpoint import open_v2, read_string
+from checkpoints.tensor_bundle import open_v2, read_string
 from checkpoints.variable_file import VariableFile
+from checkpoints.wire import Message, WireError, parse
 
 # TensorFlow 2 names the entries of a checkpoint by paths of objects. The entry of this name is the graph of the
 # objects, which has the names of the variables.
@@ -37,7 +31,7 @@ def open_hub_module(path: Path) -> VariableFile:
     prefix = path / "variables" / "variables"
     with contextlib.ExitStack() as resources:
         variables = resources.enter_context(open_v2(prefix))
-        graph = read_string(prefix, variables.files, _OBJECT_GRAPH)
+        graph = read_string(prefix, _OBJECT_GRAPH)
         entries = {name: name for name in variables} if graph is None else _entries_by_name(graph, path)
         missing = sorted(name for name, entry in entries.items() if entry not in variables)
         if missing:
@@ -56,10 +50,10 @@ def open_hub_module(path: Path) -> VariableFile:
 def _entries_by_name(graph: bytes, path: Path) -> dict[str, str]:
     """Returns ``{variable name: entry of the checkpoint}`` from the list ``variables`` of a module's root object."""
     try:
-        nodes = TrackableObjectGraph.FromString(graph).nodes
-        lists = [nodes[child.node_id] for child in nodes[0].children if child.local_name == "variables"]
-        attributes = [a for node in lists for child in node.children for a in nodes[child.node_id].attributes]
-    except (DecodeError, IndexError):
+        nodes = parse("TrackableObjectGraph", graph).nodes
+        lists = [_at(nodes, child.node_id) for child in _at(nodes, 0).children if child.local_name == "variables"]
+        attributes = [a for node in lists for child in node.children for a in _at(nodes, child.node_id).attributes]
+    except (WireError, IndexError):
         raise CheckpointError(f"{path} is damaged: its graph of objects cannot be decoded.") from None
     entries = {a.full_name: a.checkpoint_key for a in attributes if a.name == "VARIABLE_VALUE"}
     if not entries:
@@ -74,11 +68,11 @@ def image_size(path: Path) -> tuple[int | None, int | None]:
         CheckpointError: ``saved_model.pb`` is damaged, or none of its functions and signatures takes images.
     """
     try:
-        graphs = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
-    except DecodeError:
+        graphs = parse("SavedModel", (path / "saved_model.pb").read_bytes()).meta_graphs
+    except WireError:
         raise CheckpointError(f"{path} is damaged: saved_model.pb in it is not a SavedModel.") from None
     for graph in graphs:
-        inputs = [i.tensor_shape for signature in graph.signature_def.values() for i in signature.inputs.values()]
+        inputs = [i.value.tensor_shape for signature in graph.signature_def for i in signature.value.inputs]
         try:
             calls = list(_call_shapes(graph.object_graph_def))
         except IndexError:
@@ -91,17 +85,26 @@ def image_size(path: Path) -> tuple[int | None, int | None]:
     raise CheckpointError(f"{path} is a SavedModel, but no TF-Hub module for images: none of its functions takes any.")
 
 
-def _call_shapes(objects: SavedObjectGraph) -> Iterator[TensorShapeProto]:
+def _call_shapes(objects: Message) -> Iterator[Message]:
     """Yields the shapes of the tensors that the root's ``__call__`` takes, in all of its traces."""
+    functions = {entry.key: entry.value for entry in objects.concrete_functions}
     for child in objects.nodes[0].children if objects.nodes else ():
         if child.local_name == "__call__":
-            for trace in objects.nodes[child.node_id].function.concrete_functions:
-                yield from _shapes(objects.concrete_functions[trace].canonicalized_input_signature)
+            for trace in _at(objects.nodes, child.node_id).function.concrete_functions:
+                if trace in functions:
+                    yield from _shapes(functions[trace].canonicalized_input_signature)
 
 
-def _shapes(value: StructuredValue) -> Iterator[TensorShapeProto]:
+def _shapes(value: Message) -> Iterator[Message]:
     """Yields the shapes of all tensors in a signature."""
-    if value.HasField("tensor_spec_value"):
+    if value.has("tensor_spec_value"):
         yield value.tensor_spec_value.shape
-    for part in (*value.tuple_value.values, *value.list_value.values, *value.dict_value.fields.values()):
+    fields = [entry.value for entry in value.dict_value.fields]
+    for part in (*value.tuple_value.values, *value.list_value.values, *fields):
         yield from _shapes(part)
+
+
+def _at(nodes: Sequence[Message], number: int) -> Message:
+    if number < 0:
+        raise IndexError
+    return nodes[number]

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-import tensorflow as tf
-
 from checkpoints import sstable
 from checkpoints.errors import CheckpointError, CheckpointNotFound
+from checkpoints.saved_slices import SHARD
+from checkpoints.state_file import newest_checkpoint
 
 _V2_MEMBER = re.compile(r"(.+)\.(index|data-\d{5}-of-\d{5})")
 
@@ -32,9 +32,24 @@ def v2_prefix(path: Path) -> Path | None:
 
 
 def v1_file(path: Path) -> Path | None:
-    """Returns the V1 checkpoint that a path refers to (the file itself, or that of a ``.meta``), or None."""
+    """Returns the V1 checkpoint that a path refers to, or None.
+
+    A path is that of the file, of its ``.meta``, or of one of several shards; or what all shards have in common, with
+    or without ``-?????-of-00002``, which is how TensorFlow names them together.
+    """
     file = path.with_suffix("") if path.suffix == ".meta" else path
-    return file if sstable.is_table(file) else None
+    if sstable.is_table(file):
+        return file
+    if file.exists() or not file.parent.is_dir():
+        return None
+    shards = [other for other in file.parent.iterdir() if file.name in _names_together(other)]
+    return next((shard for shard in sorted(shards) if sstable.is_table(shard)), None)
+
+
+def _names_together(shard: Path) -> list[str]:
+    """Returns what a shard of a V1 checkpoint and its others are named together; nothing for other files."""
+    member = SHARD.fullmatch(shard.name)
+    return [member[1], f"{member[1]}-?????-of-{member[3]}"] if member else []
 
 
 def checkpoints_in(folder: Path, pattern: str = "*") -> list[Path]:
@@ -42,7 +57,9 @@ def checkpoints_in(folder: Path, pattern: str = "*") -> list[Path]:
     files = [file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith(".")]
     indices = {file.with_name(f"{member[1]}.index") for file in files if (member := _V2_MEMBER.fullmatch(file.name))}
     singles = {file for file in files if not _V2_MEMBER.fullmatch(file.name) and sstable.is_table(file)}
-    return sorted(indices | singles)
+    # Of several shards the first stands for all.
+    first = {tuple(_names_together(file)) or file: file for file in sorted(singles, reverse=True)}
+    return sorted(indices | set(first.values()))
 
 
 def the_checkpoint_in(folder: Path) -> Path:
@@ -53,11 +70,10 @@ def the_checkpoint_in(folder: Path) -> Path:
         CheckpointError: the folder has several checkpoints and no file ``checkpoint``.
     """
     paths = checkpoints_in(folder)
-    state = tf.train.get_checkpoint_state(str(folder)) if (folder / "checkpoint").is_file() else None
-    if state and state.model_checkpoint_path:
+    if newest := newest_checkpoint(folder / "checkpoint"):
         # The folder may have been moved, so only the last part of the path counts.
-        name = Path(state.model_checkpoint_path).name
-        named = [path for path in paths if path.name in (name, f"{name}.index")]
+        name = Path(newest).name
+        named = [path for path in paths if path.name in (name, f"{name}.index") or name in _names_together(path)]
         if not named:
             raise CheckpointNotFound(f"{folder / name} is missing, although {folder / 'checkpoint'} names it.")
         return named[-1]

@@ -1,23 +1,28 @@
-"""Reads the table of keys and values in both checkpoint formats of TensorFlow (LevelDB's "sstable").
+"""Reads and writes the table of keys and values in both checkpoint formats of TensorFlow (LevelDB's "sstable").
 
-TensorFlow reads the variables, but it silently ends a damaged table early, and aborts the process if it cannot decode
-an entry. This module therefore reads the table first and verifies the checksum of every block.
+The checksum of every block that is read is verified.
 Source: LevelDB's ``doc/table_format.md``; TensorFlow's ``core/lib/io/format.cc`` is the same without filters.
 """
 
+import bisect
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
 
+from checkpoints import snappy
 from checkpoints.checksum import mask
-from checkpoints.errors import CheckpointError
+from checkpoints.errors import CheckpointError, reason
+from checkpoints.wire import WireError, to_varint, varint
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER = 48  # two block handles, padding to 40 bytes, the magic number
 TRAILER = 5  # of a block: its compression in one byte, then its masked crc32c
+SNAPPY = 1
+BLOCK_BYTES = 1 << 12  # after which a new block begins
+_INCONSISTENT = (IndexError, struct.error, WireError)
 
 
 def is_table(path: Path) -> bool:
@@ -33,37 +38,116 @@ def entries(path: Path) -> Iterator[tuple[bytes, bytes]]:
     """Yields the keys and values of a table in order, block by block.
 
     Raises:
-        CheckpointError: a block is damaged or compressed, or the table is inconsistent.
+        CheckpointError: a block is damaged, or the table is inconsistent.
     """
-    try:
-        yield from _entries(path)
-    except (IndexError, struct.error):
-        raise CheckpointError(f"{path} is damaged: its table of entries is inconsistent.") from None
-
-
-def _entries(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    table = Table(path)
+    last_key: bytes | None = None
     with open(path, "rb") as stream:
-        end = stream.seek(0, 2) - FOOTER
-        if end < 0:
-            raise CheckpointError(f"{path} is damaged: {end + FOOTER} bytes are too few for a table of entries.")
-        stream.seek(end)
-        footer = stream.read(FOOTER)
-        if not footer.endswith(MAGIC):
-            raise CheckpointError(f"{path} is damaged: it does not end like a table of entries.")
-        *_, position = _handle(footer, 0)
-        offset, size, _ = _handle(footer, position)
-        _check(offset + size + TRAILER <= end)
-        last_key: bytes | None = None
-        last_end = 0
-        for _, handle in _block(_read(stream, path, offset, size)):
-            offset, size, _ = _handle(handle, 0)
-            # Blocks are in order; otherwise a small file could list one block a million times.
-            _check(last_end <= offset and offset + size + TRAILER <= end)
-            last_end = offset + size + TRAILER
-            for key, value in _block(_read(stream, path, offset, size)):
-                _check(last_key is None or key > last_key)
+        for offset, size in table.handles:
+            for key, value in table.block(stream, offset, size):
+                if last_key is not None and key <= last_key:
+                    raise _inconsistent(path)
                 last_key = key
                 yield key, value
+
+
+class Table:
+    """The blocks of a table, in which values are looked up by key.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        path: the file.
+        handles: offset and size of every block.
+
+    Raises:
+        CheckpointError: the file is no table, or the index of its blocks is damaged.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.handles: list[tuple[int, int]] = []
+        self._keys: list[bytes] = []
+        with open(path, "rb") as stream:
+            end = stream.seek(0, 2) - FOOTER
+            if end < 0:
+                raise CheckpointError(f"{path} is damaged: {end + FOOTER} bytes are too few for a table of entries.")
+            stream.seek(end)
+            footer = stream.read(FOOTER)
+            if not footer.endswith(MAGIC):
+                raise CheckpointError(f"{path} is damaged: it does not end like a table of entries.")
+            try:
+                *_, position = _handle(footer, 0)
+                offset, size, _ = _handle(footer, position)
+                _check(offset + size + TRAILER <= end)
+                last_end = 0
+                for key, handle in self.block(stream, offset, size):
+                    offset, size, _ = _handle(handle, 0)
+                    # Blocks are in order; otherwise a small file could list one block a million times.
+                    _check(last_end <= offset and offset + size + TRAILER <= end)
+                    last_end = offset + size + TRAILER
+                    self.handles.append((offset, size))
+                    self._keys.append(key)
+            except _INCONSISTENT:
+                raise _inconsistent(path) from None
+
+    def get(self, key: bytes) -> bytes | None:
+        """Returns the value of a key, or None if the table does not have it.
+
+        Raises:
+            CheckpointError: the block of the key is damaged.
+        """
+        # The index has a key for each block that is not before the last of the block.
+        if (number := bisect.bisect_left(self._keys, key)) == len(self._keys):
+            return None
+        with open(self.path, "rb") as stream:
+            return next((value for found, value in self.block(stream, *self.handles[number]) if found == key), None)
+
+    def block(self, stream: BinaryIO, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yields the keys and values of a block."""
+        try:
+            yield from _block(_read(stream, self.path, offset, size))
+        except _INCONSISTENT:
+            raise _inconsistent(self.path) from None
+
+
+def _inconsistent(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged: its table of entries is inconsistent.")
+
+
+def write(stream: BinaryIO, items: Iterable[tuple[bytes, bytes]]) -> None:
+    """Writes a table.
+
+    Args:
+        stream: an empty file.
+        items: keys and values, in the order of the keys.
+    """
+    handles = []
+    pending, key, position = bytearray(), b"", 0
+
+    def seal(block: bytes) -> bytes:
+        """Writes a block and returns its handle."""
+        nonlocal position
+        block += struct.pack("<II", 0, 1)  # one position to begin reading at: the first
+        data = block + b"\0"
+        stream.write(data + struct.pack("<I", mask(google_crc32c.value(data))))
+        start, position = position, position + len(block) + TRAILER
+        return to_varint(start) + to_varint(len(block))
+
+    for key, value in items:
+        pending += _item(key, value)
+        if len(pending) >= BLOCK_BYTES:
+            handles.append(_item(key, seal(bytes(pending))))
+            pending.clear()
+    if pending:
+        handles.append(_item(key, seal(bytes(pending))))
+    footer = seal(b"") + seal(b"".join(handles))
+    stream.write(footer.ljust(FOOTER - len(MAGIC), b"\0") + MAGIC)
+
+
+def _item(key: bytes, value: bytes) -> bytes:
+    return b"".join((b"\0", to_varint(len(key)), to_varint(len(value)), key, value))
 
 
 def _read(stream: BinaryIO, path: Path, offset: int, size: int) -> bytes:
@@ -72,9 +156,16 @@ def _read(stream: BinaryIO, path: Path, offset: int, size: int) -> bytes:
     compression, crc = struct.unpack("<BI", data[size:])
     if mask(google_crc32c.value(data[: size + 1])) != crc:
         raise CheckpointError(f"{path} is damaged: the checksum of its block at byte {offset} does not match.")
-    if compression:
-        raise CheckpointError(f"{path} has a compressed block, which TensorFlow never writes in a checkpoint.")
-    return data[:size]
+    if not compression:
+        return data[:size]
+    if compression != SNAPPY:
+        raise CheckpointError(f"{path} has a compressed block of the unknown kind {compression} at byte {offset}.")
+    try:
+        return snappy.decompress(data[:size])
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is damaged: its compressed block at byte {offset} is not valid ({reason(error)})."
+        ) from None
 
 
 def _block(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -84,9 +175,9 @@ def _block(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     _check(end >= 0)
     key, position = b"", 0
     while position < end:
-        shared, position = _varint(data, position)
-        unshared, position = _varint(data, position)
-        length, position = _varint(data, position)
+        shared, position = varint(data, position)
+        unshared, position = varint(data, position)
+        length, position = varint(data, position)
         _check(shared <= len(key) and position + unshared + length <= end)
         key = key[:shared] + data[position : position + unshared]
         position += unshared
@@ -96,20 +187,9 @@ def _block(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _handle(data: bytes, position: int) -> tuple[int, int, int]:
     """Returns offset and size of a block, and the position after them."""
-    offset, position = _varint(data, position)
-    size, position = _varint(data, position)
+    offset, position = varint(data, position)
+    size, position = varint(data, position)
     return offset, size, position
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 64, 7):
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise IndexError
 
 
 def _check(holds: bool) -> None:

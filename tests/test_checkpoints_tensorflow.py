@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import checkpoints
+from checkpoints import sstable
 
 VARIABLES = {
     "MobilenetV1/Conv2d_0/weights": np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2),
@@ -222,7 +223,8 @@ def test_index_of_another_checkpoint(tmp_path):
 
 
 def test_one_shard_of_a_v1_checkpoint_is_refused(tmp_path):
-    with pytest.raises(checkpoints.CheckpointError, match="one shard of a V1 checkpoint"):
+    message = "one shard of a V1 checkpoint; x-00001-of-00002 is missing"
+    with pytest.raises(checkpoints.CheckpointError, match=message):
         checkpoints.load_variables(write(tmp_path / "x-00000-of-00002", 1))
 
 
@@ -306,11 +308,11 @@ def test_a_path_that_is_not_unicode(tmp_path, version):
     assert_identical(checkpoints.load_variables(path), VARIABLES)
 
 
-def test_a_reader_that_fails_when_opening(tmp_path, monkeypatch):
-    def fails(path):
-        raise RuntimeError("no reason\nat all")
+def test_a_file_that_cannot_be_opened(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError("no reason\nat all")
 
-    monkeypatch.setattr(tf.compat.v1.train, "NewCheckpointReader", fails)
+    monkeypatch.setattr(sstable, "open", fails, raising=False)
     with pytest.raises(checkpoints.CheckpointError, match=r"x cannot be read: no reason\."):
         checkpoints.open_variables(write(tmp_path / "x", 1))
 

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and this package and others read them back bit for bit."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import checkpoints
-from checkpoints import tensorflow_checkpoint
+from checkpoints import sstable
 
 V1 = "bool int8 int16 int32 int64 uint8 float32 float64".split()  # noqa: SIM905
 HDF5 = [*V1, *"uint16 uint32 uint64 float16 complex64 complex128".split()]  # noqa: SIM905
@@ -193,19 +194,20 @@ def test_a_failure_while_writing_leaves_the_old_files_unchanged(tmp_path, writer
         raise KeyboardInterrupt
 
     monkeypatch.setattr(h5py.File, "create_dataset", interrupted)
-    monkeypatch.setattr(tensorflow_checkpoint, "_run", interrupted)
+    monkeypatch.setattr(sstable, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write({"a": np.float32(2)}, tmp_path / "x")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_an_error_of_tensorflow_becomes_one_sentence(tmp_path, monkeypatch):
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_error_of_the_system_becomes_one_sentence(tmp_path, monkeypatch, version):
     def no_space(*_, **__):
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tf.compat.v1.Session, "run", no_space)
-    with pytest.raises(checkpoints.CheckpointError, match="could not be written: No space left"):
-        checkpoints.save_checkpoint({"a": np.float32(1)}, tmp_path / "x")
+    monkeypatch.setattr(sstable, "write", no_space)
+    with pytest.raises(checkpoints.CheckpointError, match=r"x could not be written: No space left on device\.$"):
+        checkpoints.save_checkpoint({"a": np.float32(1)}, tmp_path / "x", version)
     assert not os.listdir(tmp_path)
 
 
