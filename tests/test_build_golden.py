@@ -16,6 +16,9 @@ def build(meta: dict) -> keras.Model:
         choices |= {"output_stride": kwargs["output_stride"], "head": "feature_map"}
     if "finegrain" in kwargs:
         choices["scale_last_layer"] = not kwargs["finegrain"]
+    if "variant" in kwargs:
+        variant, _, minimalistic = kwargs["variant"].partition("_")
+        choices |= {"variant": variant, "minimalistic": bool(minimalistic)}
     shape = (meta["height"], meta["width"], 3)
     model = CONSTRUCTORS[meta["family"]](meta["depth_multiplier"], shape, dropout_rate=0.0, **choices)
     set_weights(model, golden.variables(meta))
