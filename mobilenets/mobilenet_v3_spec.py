@@ -82,11 +82,18 @@ def network(
     scale_last_layer: bool | None = None,
     variant: str = "large",
     minimalistic: bool = False,
+    halved_tail: bool = False,
 ) -> Network:
-    """Returns the convolutions; for the options see `mobilenets.MobileNetV3`."""
+    """Returns the convolutions; for the options see `mobilenets.MobileNetV3`.
+
+    With `halved_tail` the last three blocks and ``Conv_1`` have half the width, as in slim's detection variants.
+    """
     if scale_last_layer is None:
         scale_last_layer = depth_multiplier >= 1
     rows, last_width, features_width = VARIANTS[variant]
+    if halved_tail:
+        rows = (*rows[:-3], *(row._replace(width=row.width // 2) for row in rows[-3:]))
+        last_width //= 2
     previous, reduction = channels(STEM_WIDTH, depth_multiplier), 2
     stem = Convolution(f"{SCOPE}/Conv", "full", 3, 3, previous, 2, reduction)
     blocks = []
@@ -120,8 +127,9 @@ def convolutions(
     scale_last_layer: bool | None = None,
     variant: str = "large",
     minimalistic: bool = False,
+    halved_tail: bool = False,
 ) -> list[Convolution]:
     """Returns the convolutions as one list, the logits last."""
-    net = network(depth_multiplier, num_classes, scale_last_layer, variant, minimalistic)
+    net = network(depth_multiplier, num_classes, scale_last_layer, variant, minimalistic, halved_tail)
     inside = [conv for block in net.blocks for conv in block if isinstance(conv, Convolution)]
     return [net.stem, *inside, net.last, net.features, net.logits]
