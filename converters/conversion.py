@@ -17,6 +17,7 @@ from converters.graph_facts import GraphFacts, first_difference, graph_facts, op
 from converters.recognition import Network, matches, observed_widths, recognise
 from converters.sources import Source, Variables, find_source
 from converters.weights import assign, describe, differences, is_logits, slim_variables, weights_by_slim_name
+from mobilenets.families import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def convert(
             graph or module takes, or the image size of ``name``, or of the published model in the file's name, or 224.
         ema: "auto", "always" or "never": see `converters.averages.choose`.
         strict: whether NaN or infinity in a weight is an error rather than a `ConversionWarning`.
-        **overrides: further arguments of `mobilenets.MobileNetV1`, `MobileNetV2` or `InceptionV2`. A
+        **overrides: further arguments of the constructor, such as `mobilenets.MobileNetV1`. A
             ``depth_multiplier`` is checked against the source.
 
     Raises:
@@ -125,13 +126,13 @@ def conversion_of(
         multiplier = overrides.pop("depth_multiplier", info.depth_multiplier if info else network.depth_multiplier)
         _check_multiplier(network, shapes, multiplier, label)
         graph = graph_facts(origin)
-        strides, stride_notes = _stride_options(network.family, graph, label, overrides)
+        strides, stride_notes = _stride_options(network, graph, label, overrides)
         arguments = {
             "depth_multiplier": multiplier,
             "input_shape": input_shape or _input_shape(info, variables.image_size or graph.image_size),
             "head": head or ("classification" if network.num_classes else "feature_vector"),
             "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
-            **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
+            **network.options,
             **strides,
             **overrides,
         }
@@ -186,12 +187,26 @@ def _published(network: Network, name: str | None, source: str) -> mobilenets.Mo
         said = mobilenets.get_model_info(name)
         if said.family != network.family:
             raise ConversionError(f"{source} holds a {network.family} network, but {name!r} is a {said.family}.")
+        if not _has_options(network, said):
+            ours = ", ".join(f"{option}={value}" for option, value in network.options.items() if value is not None)
+            raise ConversionError(f"{source} holds a {network.family} network with {ours}, which {name!r} has not.")
         return said
     for part in reversed(pathlib.PurePath(source).parts):
         info = mobilenets.model_in_file_name(part)
         if info and (info.family, info.depth_multiplier) == (network.family, network.depth_multiplier):
-            return info
+            return info if _has_options(network, info) else None
     return None
+
+
+def _has_options(network: Network, info: mobilenets.ModelInfo) -> bool:
+    """Whether a published model is of the network's variant."""
+    known = FAMILIES[network.family].options
+    return all(network.options[name] == info.options.get(name, known[name][0]) for name in _variant(known))
+
+
+def _variant(known: Mapping[str, tuple]) -> list[str]:
+    """The options of a family that no published model leaves to the default of the multiplier."""
+    return [name for name, values in known.items() if values[0] is not None]
 
 
 def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None) -> tuple[int, int, int]:
@@ -203,14 +218,14 @@ def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None) -> t
 
 
 def _stride_options(
-    family: str, graph: GraphFacts, source: str, overrides: Mapping
+    network: Network, graph: GraphFacts, source: str, overrides: Mapping
 ) -> tuple[dict[str, int], list[str]]:
     """The arguments that give the strides of the source's graph, where it has one; the user's come first."""
     if overrides.keys() & {"first_stride", "output_stride"}:
         return {}, []
-    options = options_for(family, graph.strides)
+    options = options_for(network.family, graph.strides, network.options)
     if options is None:
-        difference = first_difference(family, graph.strides)
+        difference = first_difference(network.family, graph.strides, network.options)
         if not graph.runs:
             raise ConversionError(
                 f"The graph of {source} has strides that cannot be built: {difference}. Name first_stride or "
@@ -226,11 +241,10 @@ def _stride_options(
 
 def _check_multiplier(network: Network, shapes: Mapping[str, tuple], said: float, source: str) -> None:
     """Refuses a multiplier that the user said and the widths contradict (many multipliers give the same widths)."""
-    observed = observed_widths(network.family, shapes)
-    scale_last_layer = network.scale_last_layer
-    fit = matches(network.family, observed, network.depth_multiplier, scale_last_layer)
-    if matches(network.family, observed, said, scale_last_layer) < fit:
-        widths = mobilenets.widths(network.family, said, scale_last_layer)
+    observed = observed_widths(network.family, shapes, network.options)
+    fit = matches(network.family, observed, network.depth_multiplier, network.options)
+    if matches(network.family, observed, said, network.options) < fit:
+        widths = mobilenets.widths(network.family, said, **network.options)
         scope = next(scope for scope, width in observed.items() if widths[scope] != width)
         raise ConversionError(
             f"{source} has the depth multiplier {network.depth_multiplier:g}, not {said:g}: {scope} has "

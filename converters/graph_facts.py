@@ -77,23 +77,28 @@ def _strides_of_meta_graph(path: pathlib.Path) -> Strides:
         raise ConversionError(f"{path}, next to the checkpoint, is damaged: it is no MetaGraphDef.") from error
 
 
-def options_for(family: str, strides: Strides) -> dict[str, int] | None:
+def options_for(family: str, strides: Strides, network: Mapping | None = None) -> dict[str, int] | None:
     """Finds the constructor's arguments that give these strides and dilations.
+
+    Args:
+        family: one of `mobilenets.SCOPES`.
+        strides: those of the graph.
+        network: the family's options on which strides depend: the variant of a MobileNet V3.
 
     Returns:
         The arguments, none for the published network, or None where no arguments give them: the comparison of outputs
         then names the first endpoint that differs.
     """
     for options in stride_choices(family):
-        expected = _network_strides(family, **options)
+        expected = _network_strides(family, network, **options)
         if all(strides[scope] == expected[scope] for scope in strides.keys() & expected.keys()):
             return options
     return None
 
 
-def first_difference(family: str, strides: Strides) -> str:
+def first_difference(family: str, strides: Strides, network: Mapping | None = None) -> str:
     """Describes the first convolution whose stride or dilation is not that of the published network."""
-    for scope, (stride, dilation) in _network_strides(family).items():
+    for scope, (stride, dilation) in _network_strides(family, network).items():
         if strides.get(scope, (stride, dilation)) != (stride, dilation):
             theirs = strides[scope]
             return f"{scope} has stride {theirs[0]} and dilation {theirs[1]}, the network {stride} and {dilation}"
@@ -101,9 +106,10 @@ def first_difference(family: str, strides: Strides) -> str:
 
 
 def _network_strides(
-    family: str, first_stride: int = 2, output_stride: int | None = None
+    family: str, network: Mapping | None = None, first_stride: int = 2, output_stride: int | None = None
 ) -> dict[str, tuple[int, int]]:
     """``{scope: (stride, dilation)}`` of a family's convolutions with kernels larger than 1x1."""
-    spatial = [conv for conv in convolutions(family, 1.0, mobilenets.PUBLISHED_CLASSES) if conv.kernel_size > 1]
+    convs = convolutions(family, 1.0, mobilenets.PUBLISHED_CLASSES, **(network or {}))
+    spatial = [conv for conv in convs if conv.kernel_size > 1]
     nominal = [first_stride, *(conv.stride for conv in spatial[1:])]
     return {conv.scope: step for conv, step in zip(spatial, atrous(nominal, output_stride), strict=True)}

@@ -1,12 +1,16 @@
 """What network a checkpoint holds, told from the names and shapes of its variables alone."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import mobilenets
 from converters.errors import ConversionError
+from converters.relatives import refuse_detection, refuse_relatives
 from mobilenets import SCOPES
+from mobilenets.families import FAMILIES
 
 PUBLISHED_MULTIPLIERS = sorted({mobilenets.get_model_info(name).depth_multiplier for name in mobilenets.list_models()})
 
@@ -16,17 +20,21 @@ class Network:
     """A recognised network.
 
     Attributes:
-        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        family: one of `mobilenets.SCOPES`.
         depth_multiplier: the simplest multiplier that gives the widths found.
-        scale_last_layer: MobileNet V2 only: whether the multiplier scaled the last convolution; None where the
-            family's default holds.
+        options: the family's further options (`mobilenets.families.Family.options`) and their values.
         num_classes: of the logits, or None where the variables hold no classification layer.
     """
 
     family: str
     depth_multiplier: float
-    scale_last_layer: bool | None
+    options: Mapping[str, Any]
     num_classes: int | None
+
+    @property
+    def scale_last_layer(self) -> bool | None:
+        """Whether the multiplier scaled the last convolution; None where the family's default holds."""
+        return self.options.get("scale_last_layer")
 
 
 def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
@@ -43,6 +51,7 @@ def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
         ConversionError: no variable stands under the scope of a known network.
     """
     families = Counter(family for name in shapes for family, scope in SCOPES.items() if name.startswith(scope + "/"))
+    refuse_relatives(shapes, source)
     if not families:
         scopes = sorted({name.partition("/")[0] for name in shapes})
         raise ConversionError(
@@ -50,19 +59,31 @@ def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
             f"{', '.join(scopes[:5])}{' and others' if len(scopes) > 5 else ''}."
         )
     family = families.most_common(1)[0][0]
-    observed = observed_widths(family, shapes)
+    choices = _closest_options(family, shapes)
+    observed = observed_widths(family, shapes, choices[0])
     if not observed:
         raise ConversionError(f"{source} holds variables of {SCOPES[family]}, but no weights of its convolutions.")
-    multiplier, scale_last_layer = max(
-        _candidates(family, observed), key=lambda candidate: matches(family, observed, *candidate)
+    multiplier, options = max(
+        _candidates(family, observed, choices), key=lambda candidate: matches(family, observed, *candidate)
     )
-    return Network(family, multiplier, scale_last_layer, _num_classes(family, shapes))
+    if matches(family, observed, multiplier, options) < len(observed):
+        refuse_detection(family, observed, options, source)
+    return Network(family, multiplier, options, _num_classes(family, shapes))
 
 
-def observed_widths(family: str, shapes: Mapping[str, tuple]) -> dict[str, int]:
+def _closest_options(family: str, shapes: Mapping[str, tuple]) -> list[dict[str, Any]]:
+    """The options whose variables have the names in ``shapes``, or those that come closest."""
+    known = FAMILIES[family].options
+    choices = [dict(zip(known, values, strict=True)) for values in itertools.product(*known.values())]
+    names = {name for name in shapes if "/Logits/" not in name}
+    distances = [len(names ^ mobilenets.variable_shapes(family, 1.0, None, **options).keys()) for options in choices]
+    return [options for options, distance in zip(choices, distances, strict=True) if distance == min(distances)]
+
+
+def observed_widths(family: str, shapes: Mapping[str, tuple], options: Mapping | None = None) -> dict[str, int]:
     """``{scope: output channels}`` of the convolutions whose width the multiplier decides, as far as they are there."""
     found = {}
-    for scope in mobilenets.widths(family, 1.0):
+    for scope in mobilenets.widths(family, 1.0, **(options or {})):
         for leaf in ("weights", "pointwise_weights"):
             shape = shapes.get(f"{scope}/{leaf}")
             if shape and len(shape) == 4:
@@ -70,28 +91,28 @@ def observed_widths(family: str, shapes: Mapping[str, tuple]) -> dict[str, int]:
     return found
 
 
-def matches(family: str, observed: Mapping[str, int], multiplier: float, scale_last_layer: bool | None) -> int:
+def matches(family: str, observed: Mapping[str, int], multiplier: float, options: Mapping) -> int:
     """How many of the observed widths this multiplier gives."""
-    widths = mobilenets.widths(family, multiplier, scale_last_layer)
+    widths = mobilenets.widths(family, multiplier, **options)
     return sum(widths[scope] == width for scope, width in observed.items())
 
 
-def _candidates(family: str, observed: Mapping[str, int]) -> Iterator[tuple[float, bool | None]]:
+def _candidates(
+    family: str, observed: Mapping[str, int], choices: list[dict[str, Any]]
+) -> Iterator[tuple[float, dict[str, Any]]]:
     """Multipliers to try, the simplest first, up to the first that explains every width.
 
     Many multipliers give the same widths (and so the same network); the published ones and short decimals come first.
     """
-    scalings = (None, True, False) if family == "mobilenet_v2" else (None,)
-    for multiplier in _multipliers(family, observed):
-        for scale_last_layer in scalings:
-            yield multiplier, scale_last_layer
-            if matches(family, observed, multiplier, scale_last_layer) == len(observed):
+    for multiplier in _multipliers(observed, mobilenets.widths(family, 1.0, **choices[0])):
+        for options in choices:
+            yield multiplier, options
+            if matches(family, observed, multiplier, options) == len(observed):
                 return
 
 
-def _multipliers(family: str, observed: Mapping[str, int]) -> Iterator[float]:
+def _multipliers(observed: Mapping[str, int], base: Mapping[str, int]) -> Iterator[float]:
     yield from PUBLISHED_MULTIPLIERS
-    base = mobilenets.widths(family, 1.0)
     # The widest layer that the multiplier scales pins it best: rounding moves a width by less than 16 channels
     # (to a multiple of 8, or up to the minimum depth).
     ratios = sorted((width - 16) / base[scope] for scope, width in observed.items())

@@ -16,6 +16,7 @@ from converters.sources import Variables
 from converters.structure import structure
 from converters.verification import verify_outputs
 from converters.weights import slim_variables
+from mobilenets.families import FAMILIES
 
 NO_GRAPH = "not compared, the source has no graph (strides and padding are those of the published network)"
 META_GRAPH = "not compared, the source has no graph that can be run (strides are those of its .meta file)"
@@ -64,8 +65,9 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
 def _has_strides_of_meta_file(conversion: Conversion) -> bool:
     strides = graph_facts(conversion.origin).strides
     configuration = conversion.configuration
+    options = {name: configuration[name] for name in FAMILIES[configuration["family"]].options}
     built = {name: configuration[name] for name in ("first_stride", "output_stride") if name in configuration}
-    return bool(strides) and options_for(configuration["family"], strides) == built
+    return bool(strides) and options_for(configuration["family"], strides, options) == built
 
 
 def _weights(conversion: Conversion, model, name: str) -> Report:

@@ -11,6 +11,8 @@ import keras
 import mobilenets
 from converters.recognition import recognise
 from converters.weights import weights_by_slim_name
+from mobilenets.blocks import rescales_inputs
+from mobilenets.families import FAMILIES
 
 _KERNEL = ("kernel_size", "strides", "padding", "dilation_rate", "data_format", "activation", "use_bias")
 _POOL = ("pool_size", "strides", "padding", "data_format")
@@ -119,8 +121,8 @@ def published_structure(model: keras.Model) -> dict[str, str]:
         "input_shape": tuple(model.input_shape[1:]),
         "head": _head(model, network.num_classes),
         "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
-        "rescale_inputs": any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers),
-        **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
+        "rescale_inputs": rescales_inputs(model),
+        **network.options,
     }
     best: dict[str, str] = {}
     for options in stride_choices(network.family):
@@ -134,7 +136,7 @@ def published_structure(model: keras.Model) -> dict[str, str]:
 
 def stride_choices(family: str) -> Iterator[dict[str, int]]:
     """The arguments that change a family's strides, the published network (no arguments) first."""
-    output_strides = {"mobilenet_v1": (8, 16), "mobilenet_v2": (4, 8, 16)}.get(family, ())
+    output_strides = FAMILIES[family].output_strides
     for first in ({}, {"first_stride": 1}):
         yield first
         yield from (first | {"output_stride": stride} for stride in output_strides)

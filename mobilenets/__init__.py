@@ -1,4 +1,4 @@
-"""MobileNet V1, MobileNet V2 and Inception V2 in stock Keras layers, and the table of the published models."""
+"""MobileNet V1, V2 and V3 and Inception V2 in stock Keras layers, and the table of the published models."""
 
 import lazy_loader
 

@@ -10,6 +10,7 @@ from .fusing import fuse as fuse
 from .inception_v2 import InceptionV2 as InceptionV2
 from .mobilenet_v1 import MobileNetV1 as MobileNetV1
 from .mobilenet_v2 import MobileNetV2 as MobileNetV2
+from .mobilenet_v3 import MobileNetV3 as MobileNetV3
 from .names import SCOPES as SCOPES
 from .names import layer_name as layer_name
 from .names import slim_name as slim_name

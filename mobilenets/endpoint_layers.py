@@ -10,6 +10,9 @@ from keras import KerasTensor
 
 from mobilenets.names import SCOPES, layer_name, slim_name
 
+# Layers inside a branch, an activation or a gate.
+_INSIDE = re.compile("/(Branch_|hard_swish/|squeeze_excite/)")
+
 
 def endpoints(model: keras.Model) -> dict[str, KerasTensor]:
     """Returns the endpoints of a network in a functional model, under the names of the hub modules.
@@ -54,6 +57,6 @@ def endpoints(model: keras.Model) -> dict[str, KerasTensor]:
 def _endpoint_name(layer: keras.Layer) -> str | None:
     """Returns the endpoint that a layer computes: its name, without the operation that slim appends to it."""
     name = slim_name(layer.name)
-    if name.split("/")[0] not in SCOPES.values() or "/Branch_" in name or layer.weights:
+    if name.split("/")[0] not in SCOPES.values() or _INSIDE.search(name) or layer.weights:
         return None
     return re.sub(r"/Relu6?$", "", name)

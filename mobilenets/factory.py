@@ -9,11 +9,13 @@ import keras
 from mobilenets.inception_v2 import InceptionV2
 from mobilenets.mobilenet_v1 import MobileNetV1
 from mobilenets.mobilenet_v2 import MobileNetV2
+from mobilenets.mobilenet_v3 import MobileNetV3
 from mobilenets.published import parse_handle
 
 CONSTRUCTORS: dict[str, Callable[..., keras.Model]] = {
     "mobilenet_v1": MobileNetV1,
     "mobilenet_v2": MobileNetV2,
+    "mobilenet_v3": MobileNetV3,
     "inception_v2": InceptionV2,
 }
 """Family -> its constructor."""
@@ -29,7 +31,7 @@ def build(name_or_handle: str, head: str | None = None, **overrides: Any) -> ker
         **overrides: keyword arguments of the family's constructor, in place of the published values.
 
     Returns:
-        A model as `MobileNetV1`, `MobileNetV2` and `InceptionV2` build it.
+        A model as the family's constructor builds it.
 
     Raises:
         ValueError: for an unknown name, a head other than the handle's, or a value out of range.
@@ -54,5 +56,6 @@ def build(name_or_handle: str, head: str | None = None, **overrides: Any) -> ker
         "head": head or handle_head or "classification",
         "num_classes": info.num_classes,
         "name": info.name,
+        **info.options,
     }
     return constructor(**(published | overrides))

@@ -3,10 +3,9 @@
 import keras
 
 from mobilenets.atrous import atrous
-from mobilenets.blocks import activation, convolution, head_output, image_input
+from mobilenets.blocks import activation, block_output, convolution, head_output, image_input
 from mobilenets.mobilenet_v2_spec import SCOPE, network
-from mobilenets.names import layer_name
-from mobilenets.options import Options, is_integer
+from mobilenets.options import Options, check_output_stride
 
 
 def MobileNetV2(
@@ -72,8 +71,7 @@ def MobileNetV2(
         dropout_rate=dropout_rate,
         rescale_inputs=rescale_inputs,
     )
-    if output_stride not in (None, 1) and not _is_even(output_stride):
-        raise ValueError(f"output_stride of MobileNet V2 must be None, 1 or an even number, not {output_stride!r}.")
+    check_output_stride(output_stride, "MobileNet V2")
     net = network(depth_multiplier, num_classes, scale_last_layer)
     steps = atrous([first_stride, *(block.depthwise.stride for block in net.blocks)], output_stride)
 
@@ -90,17 +88,8 @@ def MobileNetV2(
         x = convolution(x, block.depthwise, options, stride=stride, dilation=dilation)
         x = activation(x, f"{endpoint}/depthwise_output", max_value=6.0)
         x = convolution(x, block.project, options)
-        output_name = layer_name(f"{endpoint}/output")
-        # The effective stride counts, so an output stride can make a block residual (slim `conv_blocks.py`).
-        if stride == 1 and shortcut.shape[-1] == x.shape[-1]:
-            x = keras.layers.Add(name=output_name)([x, shortcut])
-        else:
-            x = keras.layers.Identity(name=output_name)(x)
+        x = block_output(x, shortcut, stride, endpoint)
     x = convolution(x, net.last, options)
     x = activation(x, f"{SCOPE}/layer_{len(net.blocks) + 2}", max_value=6.0)
     outputs = head_output(x, SCOPE, net.logits, options)
     return keras.Model(images, outputs, name=name or "mobilenet_v2")
-
-
-def _is_even(value: object) -> bool:
-    return is_integer(value) and value > 0 and value % 2 == 0

@@ -7,6 +7,7 @@ never contain "__". So one substitution turns every scope into a layer name and 
 SCOPES = {
     "mobilenet_v1": "MobilenetV1",
     "mobilenet_v2": "MobilenetV2",
+    "mobilenet_v3": "MobilenetV3",
     "inception_v2": "InceptionV2",
 }
 """Family -> the variable scope of its slim network."""

@@ -67,6 +67,13 @@ def check_momentum(momentum: float) -> None:
         raise ValueError(f"batch_norm_momentum must lie in [0, 1), not {momentum!r}.")
 
 
+def check_output_stride(output_stride: object, network: str) -> None:
+    """Raises a ValueError if a network of inverted residual blocks cannot have this output stride."""
+    even = is_integer(output_stride) and output_stride > 0 and output_stride % 2 == 0
+    if output_stride not in (None, 1) and not even:
+        raise ValueError(f"output_stride of {network} must be None, 1 or an even number, not {output_stride!r}.")
+
+
 def is_integer(value: object) -> TypeGuard[int]:
     """Returns whether `value` is an integer of Python or NumPy, and not a bool."""
     try:

@@ -1,7 +1,10 @@
-"""The 39 published models, as one table.
+"""The published models, as one table.
 
 Accuracies, multiply-adds and parameters are those of Google's own tables (tensorflow/models, in ``research/slim``:
 ``README.md``, ``nets/mobilenet_v1.md``, ``nets/mobilenet/README.md``). Everything else is computed from them.
+
+The code of MobileNet V3 gives fewer multiply-adds than published for small 1.0 (56.5 million, not 66) and small
+minimalistic (52.3, not 65), and fewer parameters for small 1.0 (2.54 million, not 2.9) and small 0.75 (2.04, not 2.4).
 """
 
 import dataclasses
@@ -9,9 +12,10 @@ import difflib
 import functools
 import math
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from mobilenets.families import convolutions, variable_shapes
+from mobilenets.families import FAMILIES, convolutions, variable_shapes
 
 HUB = "https://tfhub.dev/"
 PUBLISHER = "google/imagenet/"
@@ -28,7 +32,8 @@ class Row(NamedTuple):
     macs: float | None
     parameters: float | None
     top1: float
-    top5: float
+    top5: float | None
+    options: Mapping[str, str | bool] = {}
 
 
 ROWS = (
@@ -71,8 +76,24 @@ ROWS = (
     Row("mobilenet_v1", 0.25, 192, 34, 0.47, 47.7, 72.3),
     Row("mobilenet_v1", 0.25, 160, 21, 0.47, 45.5, 70.3),
     Row("mobilenet_v1", 0.25, 128, 14, 0.47, 41.5, 66.3),
+    Row("mobilenet_v3", 1.0, 224, 217, 5.4, 75.2, None, {"variant": "large"}),
+    Row("mobilenet_v3", 0.75, 224, 155, 4.0, 73.3, None, {"variant": "large"}),
+    Row("mobilenet_v3", 1.0, 224, 66, 2.9, 67.5, None, {"variant": "small"}),
+    Row("mobilenet_v3", 0.75, 224, 44, 2.4, 65.4, None, {"variant": "small"}),
+    Row("mobilenet_v3", 1.0, 224, 209, 3.9, 72.3, None, {"variant": "large", "minimalistic": True}),
+    Row("mobilenet_v3", 1.0, 224, 65, 2.0, 61.9, None, {"variant": "small", "minimalistic": True}),
     Row("inception_v2", 1.0, 224, None, None, 73.9, 91.8),
 )
+
+# Steps in the names of the averaged checkpoints.
+_V3_STEPS = {
+    "mobilenet_v3_large_100_224": 540000,
+    "mobilenet_v3_large_075_224": 220000,
+    "mobilenet_v3_small_100_224": 388500,
+    "mobilenet_v3_small_075_224": 497500,
+    "mobilenet_v3_large_minimalistic_100_224": 342500,
+    "mobilenet_v3_small_minimalistic_100_224": 498000,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +102,7 @@ class ModelInfo:
 
     Attributes:
         name: such as "mobilenet_v2_035_96": family, multiplier times 100, image size.
-        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        family: one of `mobilenets.SCOPES`.
         depth_multiplier: factor of the channels.
         image_size: height and width of the training images, in pixels.
         fixed_image_size: whether its hub modules accept that size only.
@@ -89,14 +110,16 @@ class ModelInfo:
         num_classes: classes of the logits; class 0 is "background".
         checkpoint_url: URL of the archive.
         checkpoint_path: prefix of the checkpoint inside the archive.
-        hub_handle: handle of its hub modules, without "/classification/5" or "/feature_vector/5".
+        hub_handle: handle of its hub modules, without "/classification/5" or "/feature_vector/5"; None for the
+            minimalistic networks of MobileNet V3, which have none.
         parameters: number of parameters, with moving statistics and logits.
         trainable_parameters: number of trainable parameters, with logits.
         macs: multiply-adds for one image, with logits.
         published_macs_millions: multiply-adds as published; None for Inception V2.
         published_parameters_millions: parameters as published (for V2 without batch norms); None for Inception V2.
         top1: published accuracy on the ImageNet validation set, percent.
-        top5: the same, for the five most probable classes.
+        top5: the same, for the five most probable classes; None for MobileNet V3.
+        options: further arguments of the constructor: the variant of a MobileNet V3.
     """
 
     name: str
@@ -108,16 +131,17 @@ class ModelInfo:
     num_classes: int
     checkpoint_url: str
     checkpoint_path: str
-    hub_handle: str
+    hub_handle: str | None
     parameters: int
     trainable_parameters: int
     macs: int
     published_macs_millions: float | None
     published_parameters_millions: float | None
     top1: float
-    top5: float
+    top5: float | None
+    options: Mapping[str, str | bool] = dataclasses.field(default_factory=dict, hash=False)
 
-    def to_dict(self) -> dict[str, str | int | float | bool | None]:
+    def to_dict(self) -> dict[str, Any]:
         """Returns the attributes as JSON values."""
         return dataclasses.asdict(self)
 
@@ -186,6 +210,10 @@ def model_in_file_name(file_name: str) -> ModelInfo | None:
     """
     if "inception_v2" in file_name:
         return get_model_info("inception_v2")
+    if match := re.search(r"v3-(large|small)(-minimalistic)?_224_(1\.0|0\.75)_float", file_name):
+        return _models().get(match[0])
+    if match := re.search(r"mobilenet_v3_(large|small)(_minimalistic)?_(100|075)_224", file_name):
+        return _models().get(match[0])
     match = re.search(r"(mobilenet_v[12])_(\d+(?:\.\d+)?)_(\d+)", file_name)
     if not match:
         return None
@@ -203,13 +231,23 @@ def _models() -> dict[str, ModelInfo]:
 def _name(row: Row) -> str:
     if row.family == "inception_v2":
         return row.family
-    return f"{row.family}_{round(100 * row.depth_multiplier):03d}_{row.image_size}"
+    return f"{_family_name(row, '_')}_{round(100 * row.depth_multiplier):03d}_{row.image_size}"
+
+
+def _family_name(row: Row, joint: str) -> str:
+    """Returns the family, with the variant of a MobileNet V3."""
+    if row.family != "mobilenet_v3":
+        return row.family
+    parts = [row.family, row.options["variant"], *(["minimalistic"] if row.options.get("minimalistic") else [])]
+    return joint.join(map(str, parts))
 
 
 def _archive(row: Row) -> str:
     """Returns the name of the archive, without suffix."""
     if row.family == "inception_v2":
         return "inception_v2_2016_08_28"
+    if row.family == "mobilenet_v3":
+        return f"{_family_name(row, '-').removeprefix('mobilenet_')}_{row.image_size}_{row.depth_multiplier}_float"
     return f"{row.family}_{row.depth_multiplier}_{row.image_size}"
 
 
@@ -219,14 +257,17 @@ def _download(row: Row) -> tuple[str, str]:
     if row.family == "mobilenet_v2":
         url = f"https://storage.googleapis.com/mobilenet_v2/checkpoints/{archive}.tgz"
         return url, f"{archive}/{archive}.ckpt"
+    if row.family == "mobilenet_v3":
+        url = f"https://storage.googleapis.com/mobilenet_v3/checkpoints/{archive}.tgz"
+        return url, f"{archive}/ema/model-{_V3_STEPS[_name(row)]}"
     if row.family == "mobilenet_v1":
         return f"http://download.tensorflow.org/models/mobilenet_v1_2018_08_02/{archive}.tgz", f"{archive}.ckpt"
     return f"http://download.tensorflow.org/models/{archive}.tar.gz", "inception_v2.ckpt"
 
 
 def _info(row: Row) -> ModelInfo:
-    convs = convolutions(row.family, row.depth_multiplier, PUBLISHED_CLASSES)
-    shapes = variable_shapes(row.family, row.depth_multiplier, PUBLISHED_CLASSES)
+    convs = convolutions(row.family, row.depth_multiplier, PUBLISHED_CLASSES, **row.options)
+    shapes = variable_shapes(row.family, row.depth_multiplier, PUBLISHED_CLASSES, **row.options)
     counts = {name: math.prod(shape) for name, shape in shapes.items()}
     url, path = _download(row)
     return ModelInfo(
@@ -234,13 +275,12 @@ def _info(row: Row) -> ModelInfo:
         family=row.family,
         depth_multiplier=row.depth_multiplier,
         image_size=row.image_size,
-        # MobileNet V2 pools with a window of the static size of its last map (slim `mobilenet.py: global_pool`).
-        fixed_image_size=row.family == "mobilenet_v2",
+        fixed_image_size=FAMILIES[row.family].fixed_image_size,
         num_features=convs[-1].in_channels,
         num_classes=PUBLISHED_CLASSES,
         checkpoint_url=url,
         checkpoint_path=path,
-        hub_handle=f"{HUB}{PUBLISHER}{_name(row)}",
+        hub_handle=None if row.options.get("minimalistic") else f"{HUB}{PUBLISHER}{_name(row)}",
         parameters=sum(counts.values()),
         trainable_parameters=sum(count for name, count in counts.items() if "/moving_" not in name),
         macs=sum(conv.multiply_adds(row.image_size, row.image_size) for conv in convs),
@@ -248,4 +288,5 @@ def _info(row: Row) -> ModelInfo:
         published_parameters_millions=row.parameters,
         top1=row.top1,
         top5=row.top5,
+        options=dict(row.options),
     )

@@ -161,7 +161,7 @@ def _no_activation(model):
 
 def _rescaling(scale: float, offset: float):
     def change(layer, config):
-        if isinstance(layer, keras.layers.Rescaling):
+        if layer.name == "rescale_inputs":
             config.update(scale=scale, offset=offset)
 
     return lambda model: _cloned(model, change)

@@ -11,9 +11,15 @@ import mobilenets
 CONSTRUCTORS = {
     "mobilenet_v1": mobilenets.MobileNetV1,
     "mobilenet_v2": mobilenets.MobileNetV2,
+    "mobilenet_v3": mobilenets.MobileNetV3,
     "inception_v2": mobilenets.InceptionV2,
 }
-SCOPES = {"mobilenet_v1": "MobilenetV1", "mobilenet_v2": "MobilenetV2", "inception_v2": "InceptionV2"}
+SCOPES = {
+    "mobilenet_v1": "MobilenetV1",
+    "mobilenet_v2": "MobilenetV2",
+    "mobilenet_v3": "MobilenetV3",
+    "inception_v2": "InceptionV2",
+}
 
 LEAVES = {
     ("Conv2D", "kernel"): "weights",

@@ -7,19 +7,22 @@ from mobilenets import SCOPES
 
 _SCOPE = rf"^(?P<prefix>(?:.*?/)?)(?P<scope>{'|'.join(SCOPES.values())})/"
 _BLOCK = r"expanded_conv(?:_(?P<block>\d{1,3}))?/"
+_ACTIVATION = r"(?:Relu6?|hard_swish/mul_1)"
 _FUSED = r"FusedBatchNorm(?:V2|V3)?"
 
-# (pattern of an operation's name, its endpoint), best first. V1 and Inception V2 open their scope twice, MobileNet V2
-# once. Tools that remove Identity operations and fold batch norms leave the operation before the endpoint.
+# (pattern of an operation's name, its endpoint), best first. "after_n" is the nth layer after the last block. V1 and Inception V2 open their scope twice, MobileNet V2
+# and V3 once. Tools that remove Identity operations and fold batch norms leave the operation before the endpoint.
 _OPERATIONS = [
     (re.compile(_SCOPE + pattern), endpoint)
     for pattern, endpoint in [
         (r"(?P=scope)/(?P<name>[^/]+)/(?:Relu6?|MaxPool|concat(?:_v2)?)$", "{name}"),
-        (r"Conv/Relu6$", "layer_1"),
-        (r"Conv_1/Relu6$", "layer_19"),
+        (rf"Conv/{_ACTIVATION}$", "layer_1"),
+        (rf"Conv_1/{_ACTIVATION}$", "after_1"),
+        (r"AvgPool2D/AvgPool$", "after_2"),
+        (rf"Conv_2/{_ACTIVATION}$", "after_3"),
         (_BLOCK + r"(?P<name>(?:expansion_|depthwise_)?output)$", "layer_{layer}/{name}"),
-        (_BLOCK + r"expand/Relu6$", "layer_{layer}/expansion_output"),
-        (_BLOCK + r"depthwise/Relu6$", "layer_{layer}/depthwise_output"),
+        (_BLOCK + rf"expand/{_ACTIVATION}$", "layer_{layer}/expansion_output"),
+        (_BLOCK + rf"depthwise/{_ACTIVATION}$", "layer_{layer}/depthwise_output"),
         (_BLOCK + r"add$", "layer_{layer}/output"),
         (_BLOCK + r"project/Identity$", "layer_{layer}/output"),
         (_BLOCK + rf"project/BatchNorm/{_FUSED}$", "layer_{layer}/output"),
@@ -33,6 +36,8 @@ _OPERATIONS = [
         (r"Predictions/Softmax$", "Predictions"),
     ]
 ]
+_AFTER = re.compile(r"(?<=/)after_(\d)$")
+_LAYER = re.compile(r"/layer_(\d+)(?:/|$)")
 _MAX_LENGTH = 1000  # of a name that can be an endpoint
 _SCOPED = re.compile(_SCOPE + r"(?:(?P=scope)/)?(?P<rest>.+)$")
 
@@ -49,16 +54,24 @@ def endpoint_ops(op_names: Iterable[str]) -> dict[str, str]:
         for rank, (pattern, endpoint) in enumerate(_OPERATIONS):
             if match := pattern.match(op_name):
                 parts = match.groupdict(default="0")
-                # Block n of MobileNet V2 is layer n + 2; the first block bears no number.
+                # Block n of MobileNet V2 or V3 is layer n + 2; the first block bears no number.
                 name = endpoint.format(name=parts.get("name"), layer=int(parts.get("block", 0)) + 2)
                 network = found.setdefault(parts["prefix"] + parts["scope"], {})
                 network[f"{parts['scope']}/{name}"] = min(
                     (rank, op_name), network.get(f"{parts['scope']}/{name}", (rank, op_name))
                 )
     best = max(found.values(), key=len, default={})
-    operations = {name: op_name for name, (_, op_name) in best.items()}
+    operations = {_numbered(name, best): op_name for name, (_, op_name) in best.items()}
     aliases = {name.removesuffix("/output"): op for name, op in operations.items() if name.endswith("/output")}
     return operations | aliases
+
+
+def _numbered(name: str, names: Iterable[str]) -> str:
+    """The endpoint with its number in place of "after_n", counted from the last block that the graph has."""
+    if not (match := _AFTER.search(name)):
+        return name
+    blocks = [int(found[1]) for found in map(_LAYER.search, names) if found]
+    return _AFTER.sub(f"layer_{max(blocks, default=1) + int(match[1])}", name)
 
 
 def plain_name(op_name: str) -> str | None:

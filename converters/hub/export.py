@@ -16,6 +16,8 @@ from converters.hub.batch_norm import FusedBatchNormalization
 from converters.staging import check_output, staged
 from converters.weights import family_of, is_trainable, weights_by_slim_name
 from mobilenets import SCOPES
+from mobilenets.blocks import rescales_inputs
+from mobilenets.families import FAMILIES
 
 DEFAULT_MOMENTUM = 0.99
 
@@ -23,7 +25,7 @@ DEFAULT_MOMENTUM = 0.99
 def export_hub(model: keras.Model, folder: str | pathlib.Path, force: bool = False) -> None:
     """Writes ``model`` as a TF-Hub module in TF2 format.
 
-    MobileNet V2 keeps its image size; MobileNet V1 and Inception V2 take any, as the published modules do. Training
+    MobileNet V2 and V3 keep their image size; MobileNet V1 and Inception V2 take any, as the published modules do. Training
     mode computes with TF1's fused batch norm, so moving variances take in unbiased variances, as the originals do.
 
     Args:
@@ -103,7 +105,7 @@ def _check(model: keras.Model) -> None:
         raise ConversionError(
             f"The model {model.name!r} gives {model.output_shape}; a hub module gives logits or a feature vector."
         )
-    if not any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers):
+    if not rescales_inputs(model):
         raise ConversionError(
             f"The model {model.name!r} takes images in [-1, 1] (rescale_inputs=False); a hub module takes [0, 1]."
         )
@@ -111,7 +113,7 @@ def _check(model: keras.Model) -> None:
 
 def _network(model: keras.Model) -> keras.Model:
     """The model with every endpoint as an output, and batch norms that hand out the statistics of a batch."""
-    input_shape = None if family_of(model) == "mobilenet_v2" else (None, None, 3)
+    input_shape = None if FAMILIES[family_of(model)].fixed_image_size else (None, None, 3)
     inner = mobilenets.with_batch_norm(model, FusedBatchNormalization, momentum=0.0, input_shape=input_shape)
     return keras.Model(inner.input, {"default": inner.output, **mobilenets.endpoints(inner)})
 

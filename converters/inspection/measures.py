@@ -24,8 +24,9 @@ ONE_BY_ONE = (
     layers.Dropout,
     layers.Identity,
     layers.Add,
+    layers.Multiply,
 )
-"""Layers that compute each value from the values at the same position."""
+"""Layers that compute each value from the values at the same position, or from those of a gate."""
 
 KNOWN = (*CONVOLUTIONS, *POOLS, *WHOLE, *ONE_BY_ONE, layers.InputLayer, layers.Concatenate, layers.Dense)
 
@@ -107,17 +108,26 @@ def receptive_fields(steps: Iterable[Step]) -> dict[str, Field]:
     The rule is that of Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks". A
     kernel of size ``k`` and dilation ``d``, on a map with the stride ``stride``, adds ``(k - 1) * d * stride`` pixels;
     SAME padding shifts a part of them before the first pixel. The kernel's own stride multiplies ``stride``. The field
-    of joined branches is the union of their fields.
+    of joined branches is the union of their fields. A gate, which is one value per channel that multiplies a whole map,
+    depends on all pixels and is left out: the field is that of the map.
     """
     fields: dict[str, Field] = {}
     for step in steps:
         if not step.sources:
             fields[step.name] = (Axis(0, 0, 1), Axis(0, 0, 1))
             continue
-        seen = _union([fields[source] for source in step.sources], step.name)
+        seen = _union([fields[source] for source in _without_gates(step)], step.name)
         height, width = (_through(step, index, axis) for index, axis in enumerate(seen))
         fields[step.name] = (height, width)
     return fields
+
+
+def _without_gates(step: Step) -> list[str]:
+    """Returns the sources of a step, without maps of 1x1 that multiply larger ones."""
+    if not isinstance(step.operation, layers.Multiply):
+        return list(step.sources)
+    positions = [math.prod(shape[:-1]) for shape in step.inputs]
+    return [source for source, count in zip(step.sources, positions, strict=True) if count == max(positions)]
 
 
 def _union(fields: Sequence[Field], name: str) -> Field:
@@ -193,9 +203,17 @@ def _measurable(model: keras.Model, image_size: int | tuple[int, int] | None) ->
 
 
 def _last_map(steps: Sequence[Step]) -> Step:
-    """Returns the first map that is pooled or flattened, or else the last output."""
+    """Returns the first map that is pooled or flattened, other than for its own gate, or else the last output."""
     by_name = {step.name: step for step in steps}
-    return next((by_name[step.sources[0]] for step in steps if isinstance(step.operation, WHOLE)), steps[-1])
+    gated = {source for step in steps if isinstance(step.operation, layers.Multiply) for source in step.sources}
+    pooled = (step.sources[0] for step in steps if _reduces(step.operation))
+    return next((by_name[source] for source in pooled if source not in gated), steps[-1])
+
+
+def _reduces(operation: keras.Operation) -> bool:
+    """Returns whether a layer pools a map before the head: as a whole, or by a window without padding."""
+    is_window = isinstance(operation, layers.AveragePooling2D) and operation.padding == "valid"
+    return is_window or isinstance(operation, WHOLE)
 
 
 def _makers(model: keras.Model) -> list[str]:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 import mobilenets
+from mobilenets.blocks import rescales_inputs
 
 Arrays = dict[str, np.ndarray]
 # Copies get the values of their original, so there is no need to draw random ones first.
@@ -40,7 +41,7 @@ def endpoints_as_built(model: keras.Model, dtype: str, training: bool = False) -
 
 def takes_unit_range(model: keras.Model) -> bool:
     """Whether a model takes images in [0, 1], which it rescales itself, rather than in [-1, 1]."""
-    return any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
+    return rescales_inputs(model)
 
 
 def _array(output) -> np.ndarray:

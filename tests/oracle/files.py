@@ -37,6 +37,7 @@ def write_checkpoint(
     seed: int = 0,
     shards: int = 1,
     meta_graph: bool = False,
+    variant: str = "large",
 ) -> dict[str, np.ndarray]:
     """Trains a slim network for one step and saves everything, as slim's trainer does.
 
@@ -45,7 +46,7 @@ def write_checkpoint(
 
     Args:
         prefix: Where the checkpoint goes; V1 format is one file of this very name.
-        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        family: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3" or "inception_v2".
         depth_multiplier: Factor of all widths.
         version: Format of the checkpoint, 1 or 2.
         averages: Whether an exponential moving average is kept of every trainable variable.
@@ -56,6 +57,7 @@ def write_checkpoint(
         seed: Of the variables, the images and the labels.
         shards: Data files of a V2 checkpoint.
         meta_graph: Whether `prefix.meta` is written too.
+        variant: As in `network`.
 
     Returns:
         `{name: array}` of everything the checkpoint holds.
@@ -72,6 +74,7 @@ def write_checkpoint(
             depth_multiplier=depth_multiplier,
             num_classes=num_classes,
             is_training=True,
+            variant=variant,
         )
         tf.losses.sparse_softmax_cross_entropy(labels, logits)
         model_variables = slim.get_model_variables()
@@ -124,12 +127,13 @@ def freeze(
     finegrain: bool | None = None,
     batch: int | None = None,
     dtype: str = "float32",
+    variant: str = "large",
 ) -> None:
     """Writes the inference graph with its variables as constants, as the published `*_frozen.pb` files have them.
 
     Args:
         path: The file to write.
-        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        family: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3" or "inception_v2".
         variables: `{slim name: array}`.
         depth_multiplier: Factor of all widths.
         image_size: Size of the placeholder `input`, which takes images in [-1, 1]; a number, (height, width), or
@@ -138,6 +142,7 @@ def freeze(
         finegrain: As in `network`.
         batch: Images at a time; None: any number.
         dtype: "float32" (fused batch norm) or "float64".
+        variant: As in `network`.
     """
     height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
     with tf.Graph().as_default() as graph, new_session() as session:
@@ -149,6 +154,7 @@ def freeze(
             depth_multiplier=depth_multiplier,
             num_classes=num_classes,
             finegrain=finegrain,
+            variant=variant,
         )
         load(session, tf.global_variables(), variables)
         last = endpoints["global_pool" if num_classes is None else "Predictions"]

@@ -32,6 +32,7 @@ def write_tf1_module(
     num_classes: int = 1001,
     dropout_keep_prob: float | None = None,
     batch_norm_hparams: bool = True,
+    variant: str = "large",
 ) -> None:
     """Writes a module in TF1 hub format: two graphs, tagged `{}` and `{"train"}`, over one slim-named checkpoint.
 
@@ -40,14 +41,15 @@ def write_tf1_module(
 
     Args:
         folder: To be created.
-        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        family: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3" or "inception_v2".
         variables: `{slim name: array}`.
         depth_multiplier: Factor of all widths.
-        image_size: Of MobileNet V2's inputs, which are fixed; recorded as the default of the others, which are not.
+        image_size: Of MobileNet V2's and V3's inputs, which are fixed; recorded as the default of the others, which are not.
         classification: With logits, or a feature vector module.
         num_classes: Classes of the logits.
         dropout_keep_prob: In the training graph; None: the family's own.
         batch_norm_hparams: Whether the `_with_bn_hparams` signatures are there, as in version 3, or not, as before.
+        variant: As in `network`.
     """
     folder, num_classes = pathlib.Path(folder), num_classes if classification else None
     builder = tf.saved_model.Builder(str(folder))
@@ -64,6 +66,7 @@ def write_tf1_module(
                 depth_multiplier=depth_multiplier,
                 num_classes=num_classes,
                 dropout_keep_prob=dropout_keep_prob,
+                variant=variant,
             )
             tf.add_to_collection(ATTACHMENTS, _image_module_info(image_size))
             signatures = {
@@ -92,6 +95,7 @@ def write_tf2_module(
     dropout_keep_prob: float | None = None,
     weight_decay: float = 4e-5,
     signatures: bool = True,
+    variant: str = "large",
 ) -> None:
     """Writes a module in TF2 format: a reusable SavedModel around the slim graph.
 
@@ -100,15 +104,16 @@ def write_tf2_module(
 
     Args:
         folder: To be created.
-        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        family: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3" or "inception_v2".
         variables: `{slim name: array}`.
         depth_multiplier: Factor of all widths.
-        image_size: Of MobileNet V2's inputs, which are fixed.
+        image_size: Of MobileNet V2's and V3's inputs, which are fixed.
         classification: With logits, or a feature vector module.
         num_classes: Classes of the logits.
         dropout_keep_prob: In training; None: the family's own.
         weight_decay: L2 strength in the regularization loss.
         signatures: Whether `serving_default` is there, as in version 5, or not, as in version 4.
+        variant: As in `network`.
     """
     inputs = tensorflow.TensorSpec(_image_shape(family, image_size), tensorflow.float32, "inputs")
     momentum = tensorflow.TensorSpec((), tensorflow.float32, "batch_norm_momentum")
@@ -116,7 +121,7 @@ def write_tf2_module(
     # Made once, outside of the graphs that share them. In slim, the moving statistics alone are not trainable.
     shared = {
         name: tensorflow.Variable(variables[name].astype(np.float32), trainable="/moving_" not in name, name=name)
-        for name in variable_shapes(family, depth_multiplier, num_classes=num_classes)
+        for name in variable_shapes(family, depth_multiplier, num_classes=num_classes, variant=variant)
     }
     graphs, losses = {}, {}
     for is_training in (False, True):
@@ -132,6 +137,7 @@ def write_tf2_module(
                     num_classes=num_classes,
                     dropout_keep_prob=dropout_keep_prob,
                     weight_decay=weight_decay,
+                    variant=variant,
                 )
             losses[is_training] = tf.losses.get_regularization_loss()
             # The statistics move whenever the outputs are computed; a caller of TF2 knows no collections.
@@ -167,12 +173,21 @@ def write_tf2_module(
 
 
 def _image_shape(family, image_size):
-    size = image_size if family == "mobilenet_v2" else None
+    size = image_size if family in ("mobilenet_v2", "mobilenet_v3") else None
     return (None, size, size, 3)
 
 
 def _outputs(
-    family, images, momentum, is_training, *, depth_multiplier, num_classes, dropout_keep_prob, weight_decay=4e-5
+    family,
+    images,
+    momentum,
+    is_training,
+    *,
+    depth_multiplier,
+    num_classes,
+    dropout_keep_prob,
+    weight_decay=4e-5,
+    variant="large",
 ):
     """Everything a module returns, by hub name; `default` is the logits, or else the feature vector."""
     with tf.name_scope("hub_input"):
@@ -186,6 +201,7 @@ def _outputs(
         batch_norm_decay=momentum,
         weight_decay=weight_decay,
         dropout_keep_prob=dropout_keep_prob,
+        variant=variant,
     )
     scope = FAMILIES[family].scope
     outputs = {f"{scope}/{name}": tensor for name, tensor in endpoints.items()}

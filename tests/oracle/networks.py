@@ -1,9 +1,9 @@
 """The original networks, written with TF-Slim's own layers: what every conversion is compared with.
 
 Scopes, operation names, endpoints, defaults and arg scopes are those of `research/slim/nets` (`mobilenet_v1.py`,
-`mobilenet/mobilenet_v2.py` with `mobilenet.py` and `conv_blocks.py`, `inception_v2.py` with `inception_utils.py`).
+`mobilenet/mobilenet_v2.py` and `mobilenet_v3.py` with `mobilenet.py` and `conv_blocks.py`, `inception_v2.py` with `inception_utils.py`).
 Nothing of the library is imported here, so that a mistake in one is not repeated in the other.
-Pooling before the logits is global in all three, as in the hub modules (slim's `global_pool=True`).
+Pooling before the logits is global in all, as in the hub modules (slim's `global_pool=True`).
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from unittest import mock
 
+import numpy as np
 from tf_slim.nets import inception_v2 as slim_inception
 
 from .slim import slim, tf
@@ -31,6 +32,7 @@ class Defaults(NamedTuple):
 FAMILIES = {
     "mobilenet_v1": Defaults("MobilenetV1", 0.9997, 0.999),
     "mobilenet_v2": Defaults("MobilenetV2", 0.997, 0.8),
+    "mobilenet_v3": Defaults("MobilenetV3", 0.997, 0.8),
     "inception_v2": Defaults("InceptionV2", 0.9997, 0.8),
 }
 
@@ -48,22 +50,24 @@ def network(
     batch_norm_decay: float | tf.Tensor | None = None,
     weight_decay: float = 4e-5,
     dropout_keep_prob: float | None = None,
+    variant: str = "large",
 ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
     """Adds a network to the default graph, its variables under their slim names.
 
     Args:
-        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        family: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3" or "inception_v2".
         images: `(batch, height, width, 3)`, float32 or float64, values in [-1, 1]. MobileNet V2 needs static sizes.
         depth_multiplier: Factor of all widths, above 0.
         num_classes: Classes of the logits; None ends the network at the pooled features.
         is_training: Batch statistics and dropout, or moving statistics and none.
         output_stride: Stops the striding there and dilates instead (MobileNets only); ends at the last feature map.
         first_stride: Stride of the first convolution; None: that of the tables, 2 in slim's own code.
-        finegrain: MobileNet V2's `finegrain_classification_mode`: multipliers below 1 leave the last layer alone.
+        finegrain: MobileNet V2's and V3's `finegrain_classification_mode`: multipliers below 1 leave the last layer alone.
             None: yes, as in every published model.
         batch_norm_decay: Of the moving statistics; None: the family's own.
         weight_decay: L2 strength on the weights of plain convolutions.
         dropout_keep_prob: None: the family's own.
+        variant: Of MobileNet V3: "large" or "small", or either with "_minimalistic".
 
     Returns:
         The logits `(batch, num_classes)`, or None where the network ends earlier, and the endpoints by slim's names.
@@ -97,6 +101,12 @@ def network(
             with _mobilenet_arg_scope(regularizer):
                 return _mobilenet_v2(
                     images, depth_multiplier, last_multiplier, num_classes, output_stride, first_stride
+                )
+        if family == "mobilenet_v3":
+            last_multiplier = 1 if finegrain is not False and depth_multiplier < 1 else depth_multiplier
+            with _mobilenet_arg_scope(regularizer):
+                return _mobilenet_v3(
+                    images, depth_multiplier, last_multiplier, num_classes, output_stride, first_stride, variant
                 )
         with _inception_arg_scope(regularizer):
             return _inception_v2(images, depth_multiplier, num_classes, first_stride)
@@ -280,6 +290,124 @@ def _inverted_residual(block_input, width, expansion, stride, rate, scope):
             net += block_input
         taps["output"] = tf.identity(net, "output")
     return taps
+
+
+# --- MobileNet V3 (arXiv:1905.02244, tables 1 and 2): expansion, width, kernel, stride, hard-swish?, gate? ---
+
+V3_LARGE_ROWS = (
+    (1, 16, 3, 1, False, False),
+    (4, 24, 3, 2, False, False),
+    (3, 24, 3, 1, False, False),
+    (3, 40, 5, 2, False, True),
+    (3, 40, 5, 1, False, True),
+    (3, 40, 5, 1, False, True),
+    (6, 80, 3, 2, True, False),
+    (2.5, 80, 3, 1, True, False),
+    (184 / 80.0, 80, 3, 1, True, False),
+    (184 / 80.0, 80, 3, 1, True, False),
+    (6, 112, 3, 1, True, True),
+    (6, 112, 3, 1, True, True),
+    (6, 160, 5, 2, True, True),
+    (6, 160, 5, 1, True, True),
+    (6, 160, 5, 1, True, True),
+)
+V3_SMALL_ROWS = (
+    (1, 16, 3, 2, False, True),
+    (72.0 / 16, 24, 3, 2, False, False),
+    (88.0 / 24, 24, 3, 1, False, False),
+    (4, 40, 5, 2, True, True),
+    (6, 40, 5, 1, True, True),
+    (6, 40, 5, 1, True, True),
+    (3, 48, 5, 1, True, True),
+    (3, 48, 5, 1, True, True),
+    (6, 96, 5, 2, True, True),
+    (6, 96, 5, 1, True, True),
+    (6, 96, 5, 1, True, True),
+)
+V3_VARIANTS = {"large": (V3_LARGE_ROWS, 960, 1280), "small": (V3_SMALL_ROWS, 576, 1024)}
+# The published graphs have these as float32, and so has every layer that computes with them.
+V3_SIXTH, V3_GATE = float(np.float32(1.0 / 6.0)), float(np.float32(0.16667))
+
+
+def _hard_swish(net):
+    with tf.name_scope("hard_swish"):
+        return net * tf.nn.relu6(net + 3.0) * V3_SIXTH
+
+
+def _squeeze_excite(net):
+    channels = int(net.shape[3])
+    plain = {"normalizer_fn": None}
+    with tf.variable_scope("squeeze_excite"):
+        pooled = tf.reduce_mean(net, [1, 2], keepdims=True)
+        hidden = _make_divisible(channels / 4.0)
+        hidden = slim.conv2d(pooled, hidden, 1, activation_fn=tf.nn.relu, scope="Conv", **plain)
+        gate = slim.conv2d(hidden, channels, 1, activation_fn=None, scope="Conv_1", **plain)
+        return net * (tf.nn.relu6(gate + 3.0) * V3_GATE)
+
+
+def _mobilenet_v3(images, depth_multiplier, last_multiplier, num_classes, output_stride, first_stride, variant):
+    size, _, minimalistic = variant.partition("_")
+    rows, last_width, features_width = V3_VARIANTS[size]
+    swish = tf.nn.relu if minimalistic else _hard_swish
+    blocks, inner = {}, {}
+    with tf.variable_scope("MobilenetV3"):
+        net = tf.identity(images, "input")
+        plan = _strides_and_rates([first_stride or 2, *(row[3] for row in rows)], output_stride)
+        stride, rate = next(plan)
+        width = _make_divisible(16 * depth_multiplier)
+        net = slim.conv2d(net, width, 3, stride=stride, rate=rate, activation_fn=swish, scope="Conv")
+        blocks["layer_1"] = net
+        for index, ((expansion, width, kernel, _, swishes, gated), (stride, rate)) in enumerate(
+            zip(rows, plan, strict=True)
+        ):
+            activation = swish if swishes else tf.nn.relu
+            scope = f"expanded_conv_{index}" if index else "expanded_conv"
+            block_input, taps, channels = net, {}, int(net.shape[3])
+            width, expanded = _make_divisible(width * depth_multiplier), _make_divisible(channels * expansion)
+            with tf.variable_scope(scope):
+                if expanded > channels:
+                    net = slim.conv2d(net, expanded, 1, activation_fn=activation, scope="expand")
+                    net = taps["expansion_output"] = tf.identity(net, "expansion_output")
+                net = slim.separable_conv2d(
+                    net,
+                    None,
+                    3 if minimalistic else kernel,
+                    depth_multiplier=1,
+                    stride=stride,
+                    rate=rate,
+                    activation_fn=activation,
+                    scope="depthwise",
+                )
+                net = taps["depthwise_output"] = tf.identity(net, "depthwise_output")
+                if gated and not minimalistic:
+                    net = _squeeze_excite(net)
+                net = slim.conv2d(net, width, 1, activation_fn=tf.identity, scope="project")
+                if stride == 1 and channels == width:
+                    net += block_input
+                net = taps["output"] = tf.identity(net, "output")
+            blocks[f"layer_{index + 2}"] = net
+            inner.update({f"layer_{index + 2}/{name}": tensor for name, tensor in taps.items()})
+        last, number = _make_divisible(last_width * depth_multiplier), len(rows) + 2
+        net = blocks[f"layer_{number}"] = slim.conv2d(net, last, 1, activation_fn=swish, scope="Conv_1")
+        endpoints = blocks | inner
+        if output_stride is not None:
+            return None, endpoints
+        height, breadth = net.shape[1:3]
+        window = height if height is not None and height == breadth else 7
+        net = endpoints[f"layer_{number + 1}"] = slim.avg_pool2d(net, window, stride=1, padding="VALID")
+        features = _make_divisible(features_width * last_multiplier)
+        net = slim.conv2d(net, features, 1, normalizer_fn=None, activation_fn=swish, scope="Conv_2")
+        endpoints[f"layer_{number + 2}"] = net
+
+        with tf.variable_scope("Logits"):
+            net = endpoints["global_pool"] = tf.reduce_mean(net, [1, 2], keepdims=True, name="global_pool")
+            if num_classes is None:
+                return None, endpoints
+            net = slim.dropout(net, scope="Dropout")
+            logits = slim.conv2d(net, num_classes, 1, activation_fn=None, normalizer_fn=None, scope="Conv2d_1c_1x1")
+            logits = endpoints["Logits"] = tf.identity(tf.squeeze(logits, [1, 2]), "output")
+        endpoints["Predictions"] = slim.softmax(logits, scope="Predictions")
+        return logits, endpoints
 
 
 # --- Inception V2 (arXiv:1502.03167): tf-slim ships the network itself, without the option of global pooling ---

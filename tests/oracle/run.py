@@ -20,6 +20,7 @@ def variable_shapes(
     num_classes: int | None = 1001,
     output_stride: int | None = None,
     finegrain: bool | None = None,
+    variant: str = "large",
 ) -> Mapping[str, tuple[int, ...]]:
     """`{slim name: shape}` of every variable of a network, in the order slim creates them."""
     with tf.Graph().as_default():
@@ -30,6 +31,7 @@ def variable_shapes(
             num_classes=num_classes,
             output_stride=output_stride,
             finegrain=finegrain,
+            variant=variant,
         )
         return MappingProxyType({v.op.name: tuple(v.shape.as_list()) for v in tf.global_variables()})
 
@@ -66,19 +68,21 @@ def run(
     output_stride: int | None = None,
     first_stride: int | None = None,
     finegrain: bool | None = None,
+    variant: str = "large",
     dtype: str = "float32",
 ) -> dict[str, np.ndarray]:
     """Every endpoint of a network in inference mode.
 
     Args:
-        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        family: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3" or "inception_v2".
         variables: `{slim name: array}`; what the network does not have is left aside.
         images: `(batch, height, width, 3)` in [0, 1].
-        depth_multiplier: As in `network`, and so are the next four.
+        depth_multiplier: As in `network`, and so are the next five.
         num_classes: See there.
         output_stride: See there.
         first_stride: See there.
         finegrain: See there.
+        variant: See there.
         dtype: "float32" (fused batch norm, as slim has it) or "float64".
 
     Returns:
@@ -94,6 +98,7 @@ def run(
             output_stride=output_stride,
             first_stride=first_stride,
             finegrain=finegrain,
+            variant=variant,
         )
         load(session, tf.global_variables(), variables)
         return session.run(endpoints, {placeholder: to_slim_range(images, dtype)})
@@ -122,6 +127,7 @@ def train_step(
     depth_multiplier: float,
     num_classes: int = 1001,
     finegrain: bool | None = None,
+    variant: str = "large",
     batch_norm_decay: float = 0.99,
     weight_decay: float = 4e-5,
     dropout_keep_prob: float = 1.0,
@@ -134,12 +140,13 @@ def train_step(
     not, and takes in the biased one.
 
     Args:
-        family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
+        family: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3" or "inception_v2".
         variables: `{slim name: array}` before the step.
         images: `(batch, height, width, 3)` in [0, 1].
-        depth_multiplier: As in `network`, and so are the next five.
+        depth_multiplier: As in `network`, and so are the next six.
         num_classes: See there.
         finegrain: See there.
+        variant: See there.
         batch_norm_decay: See there.
         weight_decay: See there.
         dropout_keep_prob: See there.
@@ -157,6 +164,7 @@ def train_step(
             num_classes=num_classes,
             is_training=True,
             finegrain=finegrain,
+            variant=variant,
             batch_norm_decay=batch_norm_decay,
             weight_decay=weight_decay,
             dropout_keep_prob=dropout_keep_prob,
