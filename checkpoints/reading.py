@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import dataclasses
+import difflib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -77,7 +78,9 @@ def _open(path: Path) -> VariableFile:
             if located := source.locate(path):
                 return source.open(located)
         if not path.exists():
-            raise CheckpointNotFound(f"{path} does not exist, neither as a file nor as the prefix of a checkpoint.")
+            raise CheckpointNotFound(
+                f"{path} does not exist, neither as a file nor as the prefix of a checkpoint.{_similar(path)}"
+            )
         if path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty.")
     except CheckpointError:
@@ -85,9 +88,18 @@ def _open(path: Path) -> VariableFile:
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
     raise CheckpointError(
-        f"{path} is not a file of variables, or is cut short: it is neither a TensorFlow checkpoint nor a frozen "
+        f"{path} is not a file of variables: it is neither a TensorFlow checkpoint nor a frozen "
         "graph, an HDF5 file or an archive of one."
     )
+
+
+def _similar(path: Path) -> str:
+    """Names the file or the checkpoint in the same folder whose name is closest to a path that does not exist."""
+    if not path.parent.is_dir():
+        return ""
+    names = {entry.name.removesuffix(".index") for entry in path.parent.iterdir()}
+    close = difflib.get_close_matches(path.name, sorted(names), 1, 0.8)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 # Archive -> the folder that a block of `unpacked` keeps; each thread has its own.
