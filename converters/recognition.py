@@ -1,4 +1,4 @@
-"""What network a checkpoint holds, told from the names and shapes of its variables alone."""
+"""What network a checkpoint holds, recognised by the names and shapes of its variables alone."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import mobilenets
 from converters.errors import ConversionError
+from converters.scopes import no_network
 from mobilenets import SCOPES
 
 PUBLISHED_MULTIPLIERS = sorted({mobilenets.get_model_info(name).depth_multiplier for name in mobilenets.list_models()})
@@ -17,16 +18,24 @@ class Network:
 
     Attributes:
         family: "mobilenet_v1", "mobilenet_v2" or "inception_v2".
-        depth_multiplier: the simplest multiplier that gives the widths found.
+        depth_multiplier: the simplest multiplier that gives the widths of the variables.
         scale_last_layer: MobileNet V2 only: whether the multiplier scaled the last convolution; None where the
             family's default holds.
         num_classes: of the logits, or None where the variables hold no classification layer.
+        batch_norm_scale: Inception V2 only: whether its batch norms have a gamma, as in detection models.
     """
 
     family: str
     depth_multiplier: float
     scale_last_layer: bool | None
     num_classes: int | None
+    batch_norm_scale: bool = False
+
+    def options(self) -> dict[str, bool | None]:
+        """The constructor's arguments that only this family has."""
+        if self.family == "mobilenet_v2":
+            return {"scale_last_layer": self.scale_last_layer}
+        return {"batch_norm_scale": True} if self.batch_norm_scale else {}
 
 
 def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
@@ -40,15 +49,11 @@ def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
         source: what to call the checkpoint in an error.
 
     Raises:
-        ConversionError: no variable stands under the scope of a known network.
+        ConversionError: no variable is in the scope of a known network.
     """
     families = Counter(family for name in shapes for family, scope in SCOPES.items() if name.startswith(scope + "/"))
     if not families:
-        scopes = sorted({name.partition("/")[0] for name in shapes})
-        raise ConversionError(
-            f"{source} holds no network of {', '.join(SCOPES.values())}: its variables stand under "
-            f"{', '.join(scopes[:5])}{' and others' if len(scopes) > 5 else ''}."
-        )
+        raise ConversionError(no_network(shapes, source))
     family = families.most_common(1)[0][0]
     observed = observed_widths(family, shapes)
     if not observed:
@@ -56,18 +61,19 @@ def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
     multiplier, scale_last_layer = max(
         _candidates(family, observed), key=lambda candidate: matches(family, observed, *candidate)
     )
-    return Network(family, multiplier, scale_last_layer, _num_classes(family, shapes))
+    scaled = family == "inception_v2" and any(name.endswith("/BatchNorm/gamma") for name in shapes)
+    return Network(family, multiplier, scale_last_layer, _num_classes(family, shapes), scaled)
 
 
 def observed_widths(family: str, shapes: Mapping[str, tuple]) -> dict[str, int]:
     """``{scope: output channels}`` of the convolutions whose width the multiplier decides, as far as they are there."""
-    found = {}
+    observed = {}
     for scope in mobilenets.widths(family, 1.0):
         for leaf in ("weights", "pointwise_weights"):
             shape = shapes.get(f"{scope}/{leaf}")
             if shape and len(shape) == 4:
-                found[scope] = shape[-1]
-    return found
+                observed[scope] = shape[-1]
+    return observed
 
 
 def matches(family: str, observed: Mapping[str, int], multiplier: float, scale_last_layer: bool | None) -> int:
