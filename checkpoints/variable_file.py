@@ -44,7 +44,7 @@ class VariableFile(Mapping[str, np.ndarray]):
     Attributes:
         path: the path as the user passed it, or the label of a mapping.
         format: "tensorflow checkpoint v2", "tensorflow checkpoint v1", "frozen graph", "hdf5",
-            "hub module (TF1 format)", "hub module (TF2 SavedModel)" or "mapping".
+            "hub module (TF1 format)", "hub module (TF2 SavedModel)", "SavedModel" or "mapping".
         files: the files of the source: the archive, the index and all shards, or the one file; none of a mapping.
         specs: shape and dtype of every variable.
         checked: whether checksums in the source cover every name and value, which makes any damage an error.

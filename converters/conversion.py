@@ -210,10 +210,10 @@ def _without(shapes: Mapping[str, tuple], names: Set[str]) -> dict[str, tuple]:
 def _published(network: Network, name: str | None, source: str) -> mobilenets.ModelInfo | None:
     """The published model that the source is: the one that the user names, or the one in its path, if it fits."""
     if name is not None:
-        info = mobilenets.get_model_info(name)
-        if info.family != network.family:
-            raise ConversionError(f"{source} holds a {network.family} network, but {name!r} is a {info.family}.")
-        return info
+        named = mobilenets.get_model_info(name)
+        if named.family != network.family:
+            raise ConversionError(f"{source} holds a {network.family} network, but {name!r} is a {named.family}.")
+        return named
     for part in reversed(pathlib.PurePath(source).parts):
         info = mobilenets.model_in_file_name(part)
         if info and (info.family, info.depth_multiplier) == (network.family, network.depth_multiplier):

@@ -185,6 +185,8 @@ def no_network(names: Iterable[str], source: str) -> str:
     """The sentence about a file without a network of this project, with what it holds instead if that is known."""
     names = list(names)
     text = f"{source} holds no network of {', '.join(SCOPES.values())}: its variables are in {_counts(names)}."
+    if any(name.endswith(":0") for name in names) and not any(name.endswith("weights:0") for name in names):
+        return f"{text} It is already a Keras model, or the weights of one: load it with Keras."
     if any(_KERAS_OBJECTS.fullmatch(name) for name in names):
         return f"{text} It is a checkpoint of Keras objects, whose entries have no slim names: load it with Keras."
     counts = Counter(next((kind for part, kind in _OTHER_NETWORKS if part in name.lower()), "") for name in names)

@@ -80,8 +80,8 @@ def network_view(source: VariableFile, label: str, scope: str | None = None) -> 
                 "convolution of the pooled features computes the same."
             )
         elif heads:
-            names = ", ".join(head.weights for head in heads)
-            notes.append(f"{label} holds {len(heads)} dense layers that may be the head; none is taken: {names}.")
+            layers = ", ".join(head.weights for head in heads)
+            notes.append(f"{label} holds {len(heads)} dense layers that may be the head; none is taken: {layers}.")
 
     on_top = [name for name in others if name in set(inside.values())]
     outside = [name for name in others if name not in set(on_top)]
@@ -96,18 +96,18 @@ def network_view(source: VariableFile, label: str, scope: str | None = None) -> 
             "the outputs are those of the float network."
         )
 
-    names = CheckpointNames(
+    network_names = CheckpointNames(
         plain=frozenset(slim for slim, name in taken.items() if name in sorted_names.plain),
         averaged=frozenset(slim for slim, name in taken.items() if name in sorted_names.averages),
         companions=sorted_names.companions,
     )
-    entries = {slim: taken[slim] for slim in names.plain}
-    entries |= {f"{slim}/{AVERAGE}": sorted_names.averages[taken[slim]] for slim in names.averaged}
+    entries = {slim: taken[slim] for slim in network_names.plain}
+    entries |= {f"{slim}/{AVERAGE}": sorted_names.averages[taken[slim]] for slim in network_names.averaged}
     reshaped |= {f"{slim}/{AVERAGE}": shape for slim, shape in reshaped.items()}
     kinds = {"other layers in its scope": len(on_top), "outside of the network": len(outside)}
     return NetworkView(
         variables=source.renamed(entries, {name: shape for name, shape in reshaped.items() if name in entries}),
-        names=names,
+        names=network_names,
         network=network,
         scope=found.path,
         set_aside={kind: count for kind, count in kinds.items() if count},

@@ -155,7 +155,8 @@ def _graph_or_source(reference: Variables) -> Iterator[Variables]:
         yield reference
         return
     with checkpoints.unpacked(reference) as folder:
-        yield next((file.parent for file in sorted(folder.rglob("saved_model.pb"))), reference)
+        modules = [file.parent for file in sorted(folder.rglob("saved_model.pb"))]
+        yield next(filter(is_hub_module, modules), reference)
 
 
 @contextlib.contextmanager
