@@ -1,10 +1,11 @@
-"""Unpacks archives (``.tgz``, ``.tar.gz``, ``.tar``), in which checkpoints are published, of untrusted origin."""
+"""Unpacks archives (``.tgz``, ``.tar.gz``, ``.tar``, ``.zip``) of untrusted origin."""
 
 import gzip
 import re
 import tarfile
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -13,19 +14,39 @@ from checkpoints.errors import CheckpointError, reason
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 2**30
 MAX_NAME_BYTES = 2**16
-# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5. A V1 file has no fixed suffix.
-UNPACKED = re.compile(r".*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5)")
+# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5, and of the state file of a folder of
+# checkpoints. A V1 file has no fixed suffix.
+UNPACKED = re.compile(r"(?:.*/)?checkpoint|.*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5)")
 _GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_MAGIC = b"PK\3\4"
 _NAME_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins like a gzip or a tar file, or has the suffix ``.tar``."""
+    """Whether a file begins like a gzip or a tar file, has the suffix ``.tar``, or is a zip archive of variables."""
     if not path.is_file():
         return False
     with open(path, "rb") as stream:
         head = stream.read(512)
+    if head.startswith(_ZIP_MAGIC):
+        return _is_zip_of_variables(path)
     return head.startswith(_GZIP_MAGIC) or head[257:262] == b"ustar" or path.suffix == ".tar"
+
+
+def _is_zip_of_variables(path: Path) -> bool:
+    """Whether a zip archive has files of variables; files of Keras, PyTorch and NumPy are zip archives too."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return path.suffix == ".zip"
+    return "metadata.json" not in names and any(map(UNPACKED.fullmatch, names))
+
+
+def has_checksums(path: Path) -> bool:
+    """Whether an archive is compressed by gzip or is a zip archive: both store a CRC-32 of their content."""
+    with open(path, "rb") as stream:
+        return stream.read(len(_ZIP_MAGIC)).startswith((_GZIP_MAGIC, _ZIP_MAGIC))
 
 
 def is_gzip(path: Path) -> bool:
@@ -40,7 +61,7 @@ def unpack(archive: Path, folder: Path) -> None:
     The unpacked bytes are counted, because a header may state a wrong size; unpacking stops at a limit.
 
     Args:
-        archive: a tar file, plain or compressed by gzip.
+        archive: a tar file, plain or compressed by gzip, or a zip archive.
         folder: an empty folder.
 
     Raises:
@@ -48,6 +69,9 @@ def unpack(archive: Path, folder: Path) -> None:
             is a link, a device or another special file. Nothing of such an archive should be used.
     """
     try:
+        if has_zip_magic(archive):
+            _unpack_zip(archive, folder)
+            return
         with open(archive, "rb") as raw:
             stream = _Bounded(gzip.GzipFile(fileobj=raw) if is_gzip(archive) else raw, archive)
             # Mode "r|" reads strictly forward, so a method `read` is enough.
@@ -59,11 +83,20 @@ def unpack(archive: Path, folder: Path) -> None:
                 pass
     except CheckpointError:
         raise
-    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        zlib.error,
+        ValueError,
+    ) as error:
         raise CheckpointError(f"{archive} is damaged or not an archive: {reason(error)}.") from error
 
 
-def _checked(members: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+def _checked(members: Iterable[tarfile.TarInfo], archive: Path) -> Iterator[tarfile.TarInfo]:
     names = set()
     for count, member in enumerate(members, 1):
         if count > MAX_MEMBERS:
@@ -78,6 +111,34 @@ def _checked(members: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInf
             raise CheckpointError(f"{refused} occurs twice.")
         names.add(path)
         yield member
+
+
+def has_zip_magic(path: Path) -> bool:
+    """Whether a file begins like a zip archive."""
+    with open(path, "rb") as stream:
+        return stream.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+
+
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    """Unpacks a zip archive with the checks of `unpack`, for which its members become headers of a tar file."""
+    with zipfile.ZipFile(archive) as zipped:
+        headers, left = [], MAX_BYTES
+        for info in zipped.infolist():
+            # The file that has a NUL in its name, or a backslash, is refused by its original name.
+            header = tarfile.TarInfo(info.orig_filename.rstrip("/"))
+            is_link = (info.external_attr >> 16) & 0o170000 == 0o120000
+            header.type = tarfile.SYMTYPE if is_link else tarfile.DIRTYPE if info.is_dir() else tarfile.REGTYPE
+            header.size = info.file_size
+            headers.append((header, info))
+        list(_checked((header for header, _ in headers), archive))
+        for header, info in headers:
+            if header.isfile() and UNPACKED.fullmatch(header.name):
+                left -= header.size
+                if left < 0:
+                    raise CheckpointError(f"{archive} is refused, because it unpacks to more than {MAX_BYTES} bytes.")
+                # `zipfile` never yields more bytes than the size in the header, and compares their CRC-32.
+                with zipped.open(info) as source:
+                    _extract(source, header, folder)
 
 
 def _extract(source: IO[bytes], member: tarfile.TarInfo, folder: Path) -> None:

@@ -6,18 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from checkpoints.errors import CheckpointError
+from checkpoints.object_checkpoint import OBJECT_GRAPH, entries_by_full_name
 from checkpoints.tensor_bundle import open_v2, read_string
 from checkpoints.variable_file import VariableFile
 from checkpoints.wire import Message, WireError, parse
 
-# TensorFlow 2 names the entries of a checkpoint by paths of objects. The entry of this name is the graph of the
-# objects, which has the names of the variables.
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-
-
-def is_hub_module(path: Path) -> bool:
-    """Whether ``path`` is the folder of a SavedModel, such as a TF-Hub module."""
-    return (path / "saved_model.pb").is_file()
+PLAIN = "SavedModel"
 
 
 def open_hub_module(path: Path) -> VariableFile:
@@ -27,24 +21,62 @@ def open_hub_module(path: Path) -> VariableFile:
         CheckpointError: the variables are missing, damaged or without names.
     """
     if not (path / "variables" / "variables.index").is_file():
-        raise CheckpointError(f"{path} is a SavedModel without variables: variables/variables.index is missing in it.")
+        raise CheckpointError(
+            f"{path} is a SavedModel without variables: variables/variables.index is missing in it. "
+            "Convert the checkpoint or the frozen graph that it was exported from."
+        )
     prefix = path / "variables" / "variables"
     with contextlib.ExitStack() as resources:
         variables = resources.enter_context(open_v2(prefix))
-        graph = read_string(prefix, _OBJECT_GRAPH)
-        entries = {name: name for name in variables} if graph is None else _entries_by_name(graph, path)
+        graph = read_string(prefix, OBJECT_GRAPH)
+        kind = saved_model_kind(path)
+        if graph is None:
+            entries = {name: name for name in variables}
+        elif kind == PLAIN:
+            entries = entries_by_full_name(graph, path) or {name: name for name in variables}
+        else:
+            entries = _entries_by_name(graph, path)
         missing = sorted(name for name, entry in entries.items() if entry not in variables)
         if missing:
             raise CheckpointError(f"{path} is damaged: its checkpoint lacks {', '.join(missing)}.")
-        is_tf1 = (path / "tfhub_module.pb").is_file()
         return dataclasses.replace(
             variables.renamed(entries),
             path=path,
-            format=f"hub module ({'TF1 format' if is_tf1 else 'TF2 SavedModel'})",
+            format=kind,
             files=(path / "saved_model.pb", *variables.files),
-            image_size=image_size(path),
+            image_size=_size_if_images(path) if kind == PLAIN else image_size(path),
             resources=resources.pop_all(),
         )
+
+
+def saved_model_kind(path: Path) -> str:
+    """Returns "hub module (TF1 format)", "hub module (TF2 SavedModel)" or "SavedModel", of a SavedModel's folder.
+
+    A module has a file that names its format (TF1), or a root object that can be called (TF2).
+
+    Raises:
+        CheckpointError: ``saved_model.pb`` is damaged.
+    """
+    if (path / "tfhub_module.pb").is_file():
+        return "hub module (TF1 format)"
+    roots = [graph.object_graph_def.nodes[0] for graph in _meta_graphs(path) if graph.object_graph_def.nodes]
+    called = any(child.local_name in ("__call__", "variables") for root in roots for child in root.children)
+    return "hub module (TF2 SavedModel)" if called else PLAIN
+
+
+def _size_if_images(path: Path) -> tuple[int | None, int | None] | None:
+    """Returns the image size of a SavedModel; None if its signatures take something else, such as encoded images."""
+    try:
+        return image_size(path)
+    except CheckpointError:
+        return None
+
+
+def _meta_graphs(path: Path) -> Sequence[Message]:
+    try:
+        return parse("SavedModel", (path / "saved_model.pb").read_bytes()).meta_graphs
+    except WireError:
+        raise CheckpointError(f"{path} is damaged: saved_model.pb in it is not a SavedModel.") from None
 
 
 def _entries_by_name(graph: bytes, path: Path) -> dict[str, str]:
@@ -67,11 +99,7 @@ def image_size(path: Path) -> tuple[int | None, int | None]:
     Raises:
         CheckpointError: ``saved_model.pb`` is damaged, or none of its functions and signatures takes images.
     """
-    try:
-        graphs = parse("SavedModel", (path / "saved_model.pb").read_bytes()).meta_graphs
-    except WireError:
-        raise CheckpointError(f"{path} is damaged: saved_model.pb in it is not a SavedModel.") from None
-    for graph in graphs:
+    for graph in _meta_graphs(path):
         inputs = [i.value.tensor_shape for signature in graph.signature_def for i in signature.value.inputs]
         try:
             calls = list(_call_shapes(graph.object_graph_def))

@@ -52,6 +52,34 @@ def _names_together(shard: Path) -> list[str]:
     return [member[1], f"{member[1]}-?????-of-{member[3]}"] if member else []
 
 
+def state_file(path: Path) -> Path | None:
+    """Returns the path of a state file ``checkpoint``, which names the newest checkpoint of its folder, or None."""
+    is_text = path.name == "checkpoint" and path.is_file() and not sstable.is_table(path)
+    return path if is_text and path.stat().st_size else None
+
+
+def saved_model(path: Path) -> Path | None:
+    """Returns the folder of the SavedModel that a path refers to (the folder, or its ``saved_model.pb``), or None."""
+    file = path / "saved_model.pb" if path.is_dir() else path
+    if file.name != "saved_model.pb" or not file.is_file() or _begins_like_a_graph(file):
+        return None
+    has_variables = (file.parent / "variables" / "variables.index").is_file()
+    # Detection archives have a SavedModel without variables next to their checkpoint.
+    return None if path.is_dir() and not has_variables and checkpoints_in(path) else file.parent
+
+
+def graph_named_saved_model(path: Path) -> Path | None:
+    """Returns the frozen graph of the name ``saved_model.pb`` in a folder without a checkpoint, or None."""
+    file = path / "saved_model.pb"
+    return file if file.is_file() and _begins_like_a_graph(file) and not checkpoints_in(path) else None
+
+
+def _begins_like_a_graph(file: Path) -> bool:
+    """Whether a protobuf message begins with a node, as a graph does; a SavedModel begins with its version."""
+    with open(file, "rb") as stream:
+        return stream.read(1) == b"\n"
+
+
 def checkpoints_in(folder: Path, pattern: str = "*") -> list[Path]:
     """Returns the checkpoints in a folder: the index of those in V2 format, the file of those in V1 format."""
     files = [file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith(".")]

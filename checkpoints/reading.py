@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import dataclasses
+import difflib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -12,13 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from checkpoints.archive import is_archive, is_gzip, unpack
+from checkpoints.archive import has_checksums, is_archive, unpack
 from checkpoints.errors import CheckpointError, CheckpointNotFound, reason
+from checkpoints.foreign import foreign_kind
 from checkpoints.frozen_graph import is_graph, open_frozen_graph
 from checkpoints.hdf5 import is_hdf5, open_hdf5
-from checkpoints.hub_module import is_hub_module, open_hub_module
-from checkpoints.locate import checkpoints_in, the_checkpoint_in, v1_file, v2_prefix
-from checkpoints.tensorflow_checkpoint import open_v1, open_v2
+from checkpoints.hub_module import open_hub_module
+from checkpoints.locate import (
+    checkpoints_in,
+    graph_named_saved_model,
+    saved_model,
+    state_file,
+    the_checkpoint_in,
+    v1_file,
+    v2_prefix,
+)
+from checkpoints.object_checkpoint import open_checkpoint
+from checkpoints.tensorflow_checkpoint import open_v1
 from checkpoints.variable_file import VariableFile
 
 
@@ -42,11 +53,12 @@ def open_variables(path: str | os.PathLike[str] | Mapping[str, Any]) -> Variable
     Args:
         path: one of
 
-            - a TensorFlow checkpoint in V2 or V1 format: its prefix, any of its files, or its folder,
-            - an archive (``.tgz``, ``.tar.gz``, ``.tar``) with one source in it, as the checkpoints were published,
+            - a TensorFlow checkpoint in V2 or V1 format: its prefix, any of its files, its folder, or the state
+              file ``checkpoint`` in that folder,
+            - an archive (``.tgz``, ``.tar.gz``, ``.tar``, ``.zip``) with one source in it,
             - a frozen graph (``.pb``),
             - an HDF5 file with a dataset for each variable,
-            - the folder of a TF-Hub module; its variables get their slim names,
+            - the folder of a TF-Hub module or another SavedModel; its variables get their slim names,
             - arrays by name in memory, or an opened source, which stays open.
 
     Returns:
@@ -77,17 +89,30 @@ def _open(path: Path) -> VariableFile:
             if located := source.locate(path):
                 return source.open(located)
         if not path.exists():
-            raise CheckpointNotFound(f"{path} does not exist, neither as a file nor as the prefix of a checkpoint.")
+            raise CheckpointNotFound(
+                f"{path} does not exist, neither as a file nor as the prefix of a checkpoint.{_similar(path)}"
+            )
         if path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty.")
     except CheckpointError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
+    if kind := foreign_kind(path):
+        raise CheckpointError(f"{path} {kind}")
     raise CheckpointError(
-        f"{path} is not a file of variables, or is cut short: it is neither a TensorFlow checkpoint nor a frozen "
+        f"{path} is not a file of variables: it is neither a TensorFlow checkpoint nor a frozen "
         "graph, an HDF5 file or an archive of one."
     )
+
+
+def _similar(path: Path) -> str:
+    """Names the file or the checkpoint in the same folder whose name is closest to a path that does not exist."""
+    if not path.parent.is_dir():
+        return ""
+    names = {entry.name.removesuffix(".index") for entry in path.parent.iterdir()}
+    close = difflib.get_close_matches(path.name, sorted(names), 1, 0.8)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 # Archive -> the folder that a block of `unpacked` keeps; each thread has its own.
@@ -140,16 +165,20 @@ def _open_archive(path: Path) -> VariableFile:
         except CheckpointError as error:
             # The temporary folder means nothing to the user.
             raise CheckpointError(str(error).replace(str(folder), str(path))) from error
-        checked = variables.checked or is_gzip(path)
+        checked = variables.checked or has_checksums(path)
         return dataclasses.replace(variables, files=(path,), checked=checked, resources=resources.pop_all())
 
 
 def _source_in(folder: Path, archive: Path) -> Path:
-    """Returns the hub module in an unpacked archive, or else the checkpoint, the frozen graph, the HDF5 file."""
+    """Returns the SavedModel with variables in an unpacked archive, or else the checkpoint, frozen graph, HDF5 file."""
+    saved_models = sorted(file.parent for file in folder.rglob("saved_model.pb"))
+    graphs = sorted(folder.rglob("*.pb"))
+    states = [file.parent for file in sorted(folder.rglob("checkpoint")) if state_file(file)]
     kinds = (
-        sorted(file.parent for file in folder.rglob("saved_model.pb")),
-        checkpoints_in(folder, "**/*"),
-        sorted(folder.rglob("*.pb")),
+        [path for path in saved_models if (path / "variables" / "variables.index").is_file()],
+        [the_checkpoint_in(states[0])] if len(states) == 1 else checkpoints_in(folder, "**/*"),
+        [graph for graph in graphs if graph.name != "saved_model.pb"],
+        graphs,
         sorted([*folder.rglob("*.h5"), *folder.rglob("*.hdf5")]),
     )
     for paths in kinds:
@@ -172,11 +201,13 @@ class _Source(NamedTuple):
 
 # The kinds of sources: the first that locates one under a path opens it.
 _SOURCES = [
-    _Source(_if(is_hub_module), open_hub_module),
+    _Source(saved_model, open_hub_module),
+    _Source(graph_named_saved_model, open_frozen_graph),
+    _Source(state_file, lambda file: _open(the_checkpoint_in(file.parent))),
     _Source(_if(Path.is_dir), lambda folder: _open(the_checkpoint_in(folder))),
     _Source(_if(is_archive), _open_archive),
     _Source(_if(is_hdf5), open_hdf5),
-    _Source(v2_prefix, open_v2),
+    _Source(v2_prefix, open_checkpoint),
     _Source(v1_file, open_v1),
     _Source(_if(is_graph), open_frozen_graph),
 ]

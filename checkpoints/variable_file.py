@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class VariableFile(Mapping[str, np.ndarray]):
     Attributes:
         path: the path as the user passed it, or the label of a mapping.
         format: "tensorflow checkpoint v2", "tensorflow checkpoint v1", "frozen graph", "hdf5",
-            "hub module (TF1 format)", "hub module (TF2 SavedModel)" or "mapping".
+            "hub module (TF1 format)", "hub module (TF2 SavedModel)", "SavedModel" or "mapping".
         files: the files of the source: the archive, the index and all shards, or the one file; none of a mapping.
         specs: shape and dtype of every variable.
         checked: whether checksums in the source cover every name and value, which makes any damage an error.
@@ -106,13 +107,16 @@ class VariableFile(Mapping[str, np.ndarray]):
         """dtype of every variable."""
         return {name: self.specs[name].dtype for name in sorted(self.specs)}
 
-    def renamed(self, names: Mapping[str, str]) -> "VariableFile":
+    def renamed(
+        self, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    ) -> "VariableFile":
         """Returns a view of some variables under other names, which also reads an array when it is accessed.
 
         The view is readable until it or this file is closed. Closing the view leaves this file open.
 
         Args:
             names: ``{name in the view: name in this file}``. Variables that it does not list are left out.
+            shapes: ``{name in the view: shape}`` of those that the view has in another shape, with the same values.
 
         Raises:
             KeyError: this file has no variable of such a name.
@@ -124,13 +128,16 @@ class VariableFile(Mapping[str, np.ndarray]):
 
         def read(name: str) -> np.ndarray:
             try:
-                return self._read_if_open(names[name])
+                array = self._read_if_open(names[name])
+                return array.reshape(shapes[name]) if name in shapes else array
             except CheckpointError:
                 raise
             except Exception as error:
                 raise ValueError(f"{reason(error)} (stored as {names[name]})") from error
 
-        specs = {new: self.specs[old] for new, old in names.items()}
+        specs = {
+            new: self.specs[old]._replace(shape=shapes.get(new, self.specs[old].shape)) for new, old in names.items()
+        }
         return dataclasses.replace(self, specs=specs, _read=read, resources=contextlib.ExitStack())
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Plain or averaged values: decided once, from names alone.
+"""Plain or averaged values: decided from names alone.
 
 A slim training checkpoint holds more than the network: the optimizer's slots of each variable and, where the trainer
 kept one, its exponential moving average. The published accuracies and the hub modules of MobileNet V2 are those of the
@@ -13,12 +13,6 @@ from converters.errors import ConversionError
 from converters.weights import is_trainable, leaf
 
 AVERAGE = "ExponentialMovingAverage"
-# An optimizer's slots of a variable: `<variable>/<slot>`.
-SLOTS = ("RMSProp", "RMSProp_1", "Momentum", "Adam", "Adam_1", "Adagrad")
-# `assign_moving_average(zero_debias=True)` names its helpers under the variable, nested once more in the open scope.
-ZERO_DEBIAS = ("biased", "local_step")
-# Counters of a trainer, under no variable.
-COUNTERS = ("global_step", "beta1_power", "beta2_power")
 POLICIES = ("auto", "always", "never")
 
 
@@ -44,25 +38,6 @@ class CheckpointNames:
 def is_average(name: str) -> bool:
     """Whether an entry of a checkpoint is the average of a variable."""
     return leaf(name) == AVERAGE
-
-
-def sort_names(names: Iterable[str]) -> CheckpointNames:
-    """Separates the network's variables from an optimizer's slots, averages and counters.
-
-    A slot counts as one only if there is a variable (or an average) of that name: an orphan remains among the plain
-    names, and the accounting reports it as left over.
-    """
-    averages = {name for name in names if is_average(name)}
-    averaged = frozenset(name.removesuffix("/" + AVERAGE) for name in averages)
-    others = set(names) - averages
-    owners = others | averaged
-    companions: dict[str, list[str]] = {}
-    for name in sorted(others):
-        owner, _, last = name.rpartition("/")
-        if last in COUNTERS or last in ZERO_DEBIAS or (last in SLOTS and owner in owners):
-            companions.setdefault(last, []).append(name)
-    aside = {name for group in companions.values() for name in group}
-    return CheckpointNames(frozenset(others - aside), averaged, companions)
 
 
 def choose(variables: Iterable[str], names: CheckpointNames, policy: str, source: str) -> dict[str, str]:

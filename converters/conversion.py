@@ -11,12 +11,15 @@ import numpy as np
 
 import checkpoints
 import mobilenets
-from converters.averages import AVERAGE, CheckpointNames, choose, is_average, sort_names
-from converters.errors import ConversionError, ConversionWarning
+from converters.averages import AVERAGE, choose, is_average
+from converters.backbones import cut, last_convolution
+from converters.differences import differences
+from converters.errors import ConversionError, ConversionWarning, DifferencesError
 from converters.graph_facts import GraphFacts, first_difference, graph_facts, options_for
-from converters.recognition import Network, matches, observed_widths, recognise
+from converters.recognition import Network, matches, observed_widths
+from converters.source_names import NetworkView, network_view
 from converters.sources import Source, Variables, find_source
-from converters.weights import assign, describe, differences, is_logits, slim_variables, weights_by_slim_name
+from converters.weights import assign, is_logits, slim_variables, weights_by_slim_name
 from mobilenets.families import FAMILIES
 
 
@@ -35,6 +38,7 @@ class Conversion:
         notes: sentences that the user should read.
         origin: the source itself: a path, or the mapping of arrays.
         published: the published model that the user says it is, if any.
+        scope: the scope of the network in the source.
     """
 
     model: keras.Model
@@ -47,6 +51,7 @@ class Conversion:
     notes: tuple[str, ...]
     origin: Variables
     published: str | None
+    scope: str = ""
 
     def facts(self) -> dict[str, object]:
         """The account in short: ``{what: value}`` to print."""
@@ -54,7 +59,7 @@ class Conversion:
         return {
             "source": f"{self.source} ({self.source_format})",
             "network": f"{arguments['family']}, depth multiplier {arguments['depth_multiplier']:g}",
-            "published_model": arguments["name"] or "none that the source's name says",
+            "published_model": arguments["name"] or "none that the source's name contains",
             "head": _head_text(self.model, arguments),
             "input": f"{'x'.join('any' if size is None else str(size) for size in arguments['input_shape'])}",
             "variables": len(weights_by_slim_name(self.model)),
@@ -70,12 +75,13 @@ def convert(
     head: str | None = None,
     input_shape: tuple | None = None,
     ema: str = "auto",
+    scope: str | None = None,
     strict: bool = False,
     **overrides,
 ) -> keras.Model:
     """Makes a Keras model of the slim variables in ``source``.
 
-    Family, depth multiplier, head and class count are told from names and shapes.
+    Family, depth multiplier, head and class count follow from names and shapes.
 
     Args:
         source: anything `checkpoints.open_variables` reads (a checkpoint prefix, one of its files, its folder, an
@@ -87,17 +93,19 @@ def convert(
         input_shape: ``(height, width, 3)``, height and width possibly None; by default the size that the source's
             graph or module takes, or the image size of ``name``, or of the published model in the file's name, or 224.
         ema: "auto", "always" or "never": see `converters.averages.choose`.
+        scope: the scope that the network's variables are in, such as ``FeatureExtractor/MobilenetV2``; needed only
+            where the source has several networks.
         strict: whether NaN or infinity in a weight is an error rather than a `ConversionWarning`.
         **overrides: further arguments of the constructor, such as `mobilenets.MobileNetV1`. A
             ``depth_multiplier`` is checked against the source.
 
     Raises:
-        ConversionError: the source does not fit: every variable that is missing, left over or misshapen is listed.
+        ConversionError: the source does not fit: variables that are missing, left over or misshapen are listed.
         checkpoints.CheckpointError: the source cannot be read.
         ValueError: an argument is out of range.
     """
     conversion = conversion_of(
-        source, name=name, head=head, input_shape=input_shape, ema=ema, strict=strict, **overrides
+        source, name=name, head=head, input_shape=input_shape, ema=ema, scope=scope, strict=strict, **overrides
     )
     for note in conversion.notes:
         warnings.warn(note, ConversionWarning, stacklevel=2)
@@ -111,17 +119,17 @@ def conversion_of(
     head: str | None = None,
     input_shape: tuple | None = None,
     ema: str = "auto",
+    scope: str | None = None,
     strict: bool = False,
     **overrides,
 ) -> Conversion:
     """As `convert`, with the account of the conversion instead of warnings."""
-    found = find_source(source)
-    origin, name = found.path, name or found.published
+    located = find_source(source)
+    origin, name = located.path, name or located.published
     with checkpoints.open_variables(origin) as variables:
         label = str(variables.path)
-        names = sort_names(variables)
-        shapes = variables.renamed(names.owners()).shapes
-        network = recognise(shapes, label)
+        view = network_view(variables, label, scope)
+        shapes, network = view.shapes, view.network
         info = _published(network, name, label)
         multiplier = overrides.pop("depth_multiplier", info.depth_multiplier if info else network.depth_multiplier)
         _check_multiplier(network, shapes, multiplier, label)
@@ -130,30 +138,33 @@ def conversion_of(
         arguments = {
             "depth_multiplier": multiplier,
             "input_shape": input_shape or _input_shape(info, variables.image_size or graph.image_size),
-            "head": head or ("classification" if network.num_classes else "feature_vector"),
+            "head": _head(network, head, shapes, label),
             "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
-            **network.options,
+            **network.arguments,
             **strides,
             **overrides,
         }
-        model = mobilenets.CONSTRUCTORS[network.family](**arguments)
+        model, ends_at = cut(mobilenets.CONSTRUCTORS[network.family](**arguments), network, shapes)
 
         new_head = arguments["num_classes"] != network.num_classes
         expected = {name: tuple(weight.shape) for name, weight in weights_by_slim_name(model).items()}
         fresh = {name for name in expected if is_logits(name) and new_head}
         unused = {name for name in shapes if is_logits(name) and (new_head or name not in expected)}
-        lines = differences(_without(expected, fresh), _without(shapes, unused))
-        if lines:
-            raise ConversionError(
+        differing = differences(_without(expected, fresh), _without(shapes, unused))
+        if differing:
+            raise DifferencesError(
                 f"{label} does not fit {network.family} with depth multiplier {multiplier:g} and the head "
-                f"{arguments['head']!r} ({len(expected)} variables): {describe(lines)}"
+                f"{arguments['head']!r} ({len(expected)} variables)",
+                differing,
             )
-        sources = choose(expected.keys() - fresh, names, ema, label)
-        assign(model, variables.renamed(sources), label, leave=fresh)
+        entries = choose(expected.keys() - fresh, view.names, ema, label)
+        assign(model, view.variables.renamed(entries), label, leave=fresh)
 
     notes = [
         *graph.notes,
         *stride_notes,
+        *view.notes,
+        *_end_notes(ends_at, label),
         *_head_notes(network, head, arguments, unused, label),
         *_finiteness_notes(slim_variables(model), strict, label),
         *_checksum_notes(variables),
@@ -163,13 +174,29 @@ def conversion_of(
         source=label,
         source_format=variables.format,
         source_files=variables.files,
-        configuration={"family": network.family, "name": info.name if info else None, **arguments},
-        averaged=sum(is_average(source) for source in sources.values()),
-        set_aside=_set_aside(names, sources, unused),
+        configuration={"family": network.family, "name": info.name if info else None, **arguments}
+        | ({"ends_at": ends_at} if ends_at else {}),
+        averaged=sum(map(is_average, entries.values())),
+        set_aside=_set_aside(view, entries, unused),
         notes=tuple(notes),
         origin=origin,
         published=info.name if info and name is not None else None,
+        scope=view.scope,
     )
+
+
+def _head(network: Network, head: str | None, shapes: Mapping[str, tuple], source: str) -> str:
+    """The head of the model: the one that the user asks for, or else what the variables allow."""
+    last = last_convolution(network, shapes)
+    if last is None:
+        return head or ("classification" if network.num_classes else "feature_vector")
+    if head not in (None, "feature_map"):
+        raise ConversionError(f"{source} ends at {last}; such a network has the head 'feature_map' only, not {head!r}.")
+    return "feature_map"
+
+
+def _end_notes(ends_at: str | None, source: str) -> list[str]:
+    return [f"{source} has no convolutions after {ends_at}; the model is the feature map there."] if ends_at else []
 
 
 def _head_text(model: keras.Model, arguments: Mapping) -> str:
@@ -182,15 +209,15 @@ def _without(shapes: Mapping[str, tuple], names: Set[str]) -> dict[str, tuple]:
 
 
 def _published(network: Network, name: str | None, source: str) -> mobilenets.ModelInfo | None:
-    """The published model that the source is: the one the user names, or the one its path says, if it fits."""
+    """The published model that the source is: the one that the user names, or the one in its path, if it fits."""
     if name is not None:
-        said = mobilenets.get_model_info(name)
-        if said.family != network.family:
-            raise ConversionError(f"{source} holds a {network.family} network, but {name!r} is a {said.family}.")
-        if not _has_options(network, said):
+        named = mobilenets.get_model_info(name)
+        if named.family != network.family:
+            raise ConversionError(f"{source} holds a {network.family} network, but {name!r} is a {named.family}.")
+        if not _has_options(network, named):
             ours = ", ".join(f"{option}={value}" for option, value in network.options.items() if value is not None)
             raise ConversionError(f"{source} holds a {network.family} network with {ours}, which {name!r} has not.")
-        return said
+        return named
     for part in reversed(pathlib.PurePath(source).parts):
         info = mobilenets.model_in_file_name(part)
         if info and (info.family, info.depth_multiplier) == (network.family, network.depth_multiplier):
@@ -239,16 +266,16 @@ def _stride_options(
     return options, [f"The graph of {source} has other strides than the published network; built with {arguments}."]
 
 
-def _check_multiplier(network: Network, shapes: Mapping[str, tuple], said: float, source: str) -> None:
-    """Refuses a multiplier that the user said and the widths contradict (many multipliers give the same widths)."""
+def _check_multiplier(network: Network, shapes: Mapping[str, tuple], multiplier: float, source: str) -> None:
+    """Refuses a multiplier of the user that the widths contradict (many multipliers give the same widths)."""
     observed = observed_widths(network.family, shapes, network.options)
     fit = matches(network.family, observed, network.depth_multiplier, network.options)
-    if matches(network.family, observed, said, network.options) < fit:
-        widths = mobilenets.widths(network.family, said, **network.options)
+    if matches(network.family, observed, multiplier, network.options) < fit:
+        widths = mobilenets.widths(network.family, multiplier, **network.options)
         scope = next(scope for scope, width in observed.items() if widths[scope] != width)
         raise ConversionError(
-            f"{source} has the depth multiplier {network.depth_multiplier:g}, not {said:g}: {scope} has "
-            f"{observed[scope]} channels where {said:g} gives {widths[scope]}."
+            f"{source} has the depth multiplier {network.depth_multiplier:g}, not {multiplier:g}: {scope} has "
+            f"{observed[scope]} channels where {multiplier:g} gives {widths[scope]}."
         )
 
 
@@ -283,10 +310,11 @@ def _checksum_notes(variables: checkpoints.VariableFile) -> list[str]:
     ]
 
 
-def _set_aside(names: CheckpointNames, sources: Mapping[str, str], unused: Set[str]) -> dict[str, int]:
+def _set_aside(view: NetworkView, entries: Mapping[str, str], unused: Set[str]) -> dict[str, int]:
     """``{kind: count}`` of the entries that the model does not use."""
-    counts = {kind: len(group) for kind, group in names.companions.items()}
-    taken = set(sources.values())
+    names = view.names
+    counts = {kind: len(group) for kind, group in names.companions.items()} | dict(view.set_aside)
+    taken = set(entries.values())
     if not any(map(is_average, taken)):
         counts[f"{AVERAGE} (not taken)"] = len(names.averaged)
     else:

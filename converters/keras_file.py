@@ -8,6 +8,7 @@ import keras
 import checkpoints
 import mobilenets
 from converters.conversion import Conversion
+from converters.differences import describe, name_only
 from converters.errors import ConversionError
 from converters.manifest import (
     configured_structure,
@@ -19,7 +20,7 @@ from converters.manifest import (
 )
 from converters.staging import check_model_path
 from converters.structure import structure, structure_differences
-from converters.weights import describe, slim_variables
+from converters.weights import slim_variables
 
 
 def save_model(
@@ -76,10 +77,10 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
     """
     model = open_keras_file(path)
     manifest = read_manifest(manifest_path(path))
-    lines = differing_variables(slim_variables(model), manifest)
-    if lines:
+    variables = differing_variables(slim_variables(model), manifest)
+    if variables:
         raise ConversionError(
-            f"{path} does not hold the weights that its manifest lists: {describe(lines, changed='different')}"
+            f"{path} does not hold the weights that its manifest lists: {describe(variables, 'different', name_only)}"
         )
     differing = structure_differences(structure(model), configured_structure(manifest))
     if differing:

@@ -15,6 +15,7 @@ import numpy as np
 import checkpoints
 import mobilenets
 from converters.conversion import Conversion
+from converters.differences import Difference, differences
 from converters.errors import ConversionError
 from converters.structure import structure
 from converters.weights import slim_variables
@@ -74,7 +75,9 @@ def configured_structure(manifest: Mapping) -> dict[str, str]:
     """Returns the structure that a manifest pins, or builds it from the configuration (of files before it was kept)."""
     if "structure" in manifest:
         return dict(manifest["structure"])
-    configuration = {key: value for key, value in manifest["configuration"].items() if key not in ("family", "name")}
+    configuration = {
+        key: value for key, value in manifest["configuration"].items() if key not in ("family", "name", "ends_at")
+    }
     return structure(mobilenets.CONSTRUCTORS[manifest["configuration"]["family"]](**configuration))
 
 
@@ -97,14 +100,9 @@ def read_manifest(path: str | pathlib.Path) -> dict:
     return manifest
 
 
-def differing_variables(variables: Mapping[str, np.ndarray], manifest: Mapping) -> list[str]:
-    """Names whose presence, shape, type or checksum differs between the weights and a manifest, a line each."""
-    found, expected = fingerprints(variables), manifest["variables"]
-    return (
-        [f"- {name}" for name in sorted(expected.keys() - found.keys())]
-        + [f"+ {name}" for name in sorted(found.keys() - expected.keys())]
-        + [f"! {name}" for name in sorted(found.keys() & expected.keys()) if found[name] != expected[name]]
-    )
+def differing_variables(variables: Mapping[str, np.ndarray], manifest: Mapping) -> list[Difference]:
+    """The names whose presence, shape, type or checksum differs between the weights and a manifest."""
+    return differences(manifest["variables"], fingerprints(variables))
 
 
 def published_in_manifest(model_path: str | pathlib.Path) -> mobilenets.ModelInfo | None:

@@ -1,6 +1,5 @@
-"""What network a checkpoint holds, told from the names and shapes of its variables alone."""
+"""What network a checkpoint holds, recognised by the names and shapes of its variables alone."""
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,9 +7,10 @@ from typing import Any
 
 import mobilenets
 from converters.errors import ConversionError
-from converters.relatives import refuse_detection, refuse_relatives
+from converters.relatives import refuse_detection
+from converters.scopes import no_network
 from mobilenets import SCOPES
-from mobilenets.families import FAMILIES
+from mobilenets.families import option_choices
 
 PUBLISHED_MULTIPLIERS = sorted({mobilenets.get_model_info(name).depth_multiplier for name in mobilenets.list_models()})
 
@@ -21,15 +21,22 @@ class Network:
 
     Attributes:
         family: one of `mobilenets.SCOPES`.
-        depth_multiplier: the simplest multiplier that gives the widths found.
+        depth_multiplier: the simplest multiplier that gives the widths of the variables.
         options: the family's further options (`mobilenets.families.Family.options`) and their values.
         num_classes: of the logits, or None where the variables hold no classification layer.
+        batch_norm_scale: Inception V2 only: whether its batch norms have a gamma, as in detection models.
     """
 
     family: str
     depth_multiplier: float
     options: Mapping[str, Any]
     num_classes: int | None
+    batch_norm_scale: bool = False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments that only this family has."""
+        return dict(self.options) | ({"batch_norm_scale": True} if self.batch_norm_scale else {})
 
     @property
     def scale_last_layer(self) -> bool | None:
@@ -48,16 +55,11 @@ def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
         source: what to call the checkpoint in an error.
 
     Raises:
-        ConversionError: no variable stands under the scope of a known network.
+        ConversionError: no variable is in the scope of a known network.
     """
     families = Counter(family for name in shapes for family, scope in SCOPES.items() if name.startswith(scope + "/"))
-    refuse_relatives(shapes, source)
     if not families:
-        scopes = sorted({name.partition("/")[0] for name in shapes})
-        raise ConversionError(
-            f"{source} holds no network of {', '.join(SCOPES.values())}: its variables stand under "
-            f"{', '.join(scopes[:5])}{' and others' if len(scopes) > 5 else ''}."
-        )
+        raise ConversionError(no_network(shapes, source))
     family = families.most_common(1)[0][0]
     choices = _closest_options(family, shapes)
     observed = observed_widths(family, shapes, choices[0])
@@ -68,13 +70,13 @@ def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
     )
     if matches(family, observed, multiplier, options) < len(observed):
         refuse_detection(family, observed, options, source)
-    return Network(family, multiplier, options, _num_classes(family, shapes))
+    scaled = family == "inception_v2" and any(name.endswith("/BatchNorm/gamma") for name in shapes)
+    return Network(family, multiplier, options, _num_classes(family, shapes), scaled)
 
 
 def _closest_options(family: str, shapes: Mapping[str, tuple]) -> list[dict[str, Any]]:
     """The options whose variables have the names in ``shapes``, or those that come closest."""
-    known = FAMILIES[family].options
-    choices = [dict(zip(known, values, strict=True)) for values in itertools.product(*known.values())]
+    choices = option_choices(family)
     names = {name for name in shapes if "/Logits/" not in name}
     distances = [len(names ^ mobilenets.variable_shapes(family, 1.0, None, **options).keys()) for options in choices]
     return [options for options, distance in zip(choices, distances, strict=True) if distance == min(distances)]
@@ -82,13 +84,13 @@ def _closest_options(family: str, shapes: Mapping[str, tuple]) -> list[dict[str,
 
 def observed_widths(family: str, shapes: Mapping[str, tuple], options: Mapping | None = None) -> dict[str, int]:
     """``{scope: output channels}`` of the convolutions whose width the multiplier decides, as far as they are there."""
-    found = {}
+    observed = {}
     for scope in mobilenets.widths(family, 1.0, **(options or {})):
         for leaf in ("weights", "pointwise_weights"):
             shape = shapes.get(f"{scope}/{leaf}")
             if shape and len(shape) == 4:
-                found[scope] = shape[-1]
-    return found
+                observed[scope] = shape[-1]
+    return observed
 
 
 def matches(family: str, observed: Mapping[str, int], multiplier: float, options: Mapping) -> int:

@@ -14,7 +14,7 @@ def refuse_relatives(names: Iterable[str], source: str) -> None:
     Raises:
         ConversionError: the variables are those of a MobilenetEdgeTPU.
     """
-    if any(name.startswith(f"{EDGE_TPU}/") for name in names):
+    if any(f"{EDGE_TPU}/" in name for name in names):
         raise ConversionError(
             f"{source} holds a {EDGE_TPU}, whose first blocks expand by a full convolution; it is not among the "
             "networks that can be built. Give a checkpoint of MobileNet V1, V2 or V3 or Inception V2."

@@ -73,7 +73,15 @@ def _has_strides_of_meta_file(conversion: Conversion) -> bool:
 def _weights(conversion: Conversion, model, name: str) -> Report:
     with checkpoints.open_variables(conversion.origin) as variables:
         averaged = conversion.averaged > 0
-        report = verify_saved(name, slim_variables(model), variables, conversion.source, averaged, conversion.published)
+        report = verify_saved(
+            name,
+            slim_variables(model),
+            variables,
+            conversion.source,
+            averaged,
+            conversion.published,
+            conversion.scope,
+        )
     return compared_structure(report, model, structure(conversion.model), "the network that was built")
 
 
@@ -121,7 +129,8 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
 def _graph_in(folder: pathlib.Path) -> pathlib.Path | None:
     if is_hub_module(folder):
         return folder
-    modules = [file.parent for file in sorted(folder.rglob("saved_model.pb"))]
-    graphs = modules or sorted(folder.rglob("*.pb"))
+    graphs = sorted(folder.rglob("*.pb"))
+    modules = [file.parent for file in graphs if file.name == "saved_model.pb" and is_hub_module(file.parent)]
+    graphs = modules or [file for file in graphs if file.name != "saved_model.pb"]
     # Several graphs next to one checkpoint (a quantized one, for example): which is its own is not known.
     return graphs[0] if len(graphs) == 1 else None

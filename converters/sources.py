@@ -11,6 +11,7 @@ import numpy as np
 
 import checkpoints
 import mobilenets
+from checkpoints.locate import graph_named_saved_model, saved_model
 from converters.errors import ConversionError
 
 # What `checkpoints.open_variables` opens: a path, or `{slim variable name: array}`.
@@ -65,6 +66,9 @@ def find_source(
     if isinstance(name_or_path, Mapping):
         return Source(name_or_path)
     path = Path(name_or_path)
+    # Of a SavedModel the folder is the source, of a frozen graph with that name the file.
+    if located := saved_model(path) or graph_named_saved_model(path):
+        return Source(name_or_path if located == path else located)
     if path.exists() or path.with_name(f"{path.name}.index").exists():
         return Source(name_or_path)
     try:

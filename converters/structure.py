@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 import keras
 
 import mobilenets
+from converters.backbones import cut
+from converters.differences import differences
 from converters.recognition import recognise
 from converters.weights import weights_by_slim_name
 from mobilenets.blocks import rescales_inputs
@@ -92,14 +94,12 @@ def structure_differences(found: Mapping[str, str], expected: Mapping[str, str])
     Returns:
         ``{layer name: what differs}``, empty where both are the same.
     """
-    differing = {}
-    for name in {**expected, **found}:
-        ours, theirs = found.get(name), expected.get(name)
-        if ours is None or theirs is None:
-            differing[name] = f"missing layer: {theirs}" if ours is None else f"additional layer: {ours}"
-        elif ours != theirs:
-            differing[name] = f"{ours}, expected {theirs}"
-    return differing
+    texts = {
+        "-": "missing layer: {expected}",
+        "+": "additional layer: {found}",
+        "!": "{found}, expected {expected}",
+    }
+    return {d.name: texts[d.sign].format(**d._asdict()) for d in differences(expected, found)}
 
 
 def published_structure(model: keras.Model) -> dict[str, str]:
@@ -122,11 +122,12 @@ def published_structure(model: keras.Model) -> dict[str, str]:
         "head": _head(model, network.num_classes),
         "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
         "rescale_inputs": rescales_inputs(model),
-        **network.options,
+        **network.arguments,
     }
     best: dict[str, str] = {}
     for options in stride_choices(network.family):
-        expected = structure(mobilenets.CONSTRUCTORS[network.family](**arguments, **options))
+        complete = mobilenets.CONSTRUCTORS[network.family](**arguments, **options)
+        expected = structure(cut(complete, network, shapes)[0])
         if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
             best = expected
         if not _strides_differ(found, best):

@@ -40,6 +40,7 @@ def verify(
     batch_norm_momentum: float = 0.99,
     partial: bool = False,
     name: str | None = None,
+    scope: str | None = None,
 ) -> Report:
     """Compares a model with a reference: weights bit for bit, or outputs endpoint by endpoint.
 
@@ -63,6 +64,7 @@ def verify(
         batch_norm_momentum: of the one call in training mode, in [0, 1).
         partial: whether a reference with fewer than half of the model's endpoints is enough.
         name: what to call the model in the report.
+        scope: the scope of the network in a reference of weights that has several.
 
     Returns:
         The report. `Report.passed` says whether all agrees.
@@ -95,14 +97,14 @@ def verify(
                 f"{origin} gives weights, which are compared bit for bit; images, tolerance and dtype are for outputs."
             )
         with _variables(model) as (network, variables):
-            return _verify_weights(name, network, variables, origin, ema, published)
+            return _verify_weights(name, network, variables, origin, ema, published, scope)
 
 
-def _verify_weights(name, network, variables, reference, ema, published) -> Report:
+def _verify_weights(name, network, variables, reference, ema, published, scope) -> Report:
     if not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".json":
         return verify_manifest(name, variables, reference, network)
     with checkpoints.open_variables(reference) as expected:
-        report = verify_variables(name, variables, expected, str(expected.path), ema, published)
+        report = verify_variables(name, variables, expected, str(expected.path), ema, published, scope)
     return report if network is None else verify_structure(report, network)
 
 
@@ -154,7 +156,8 @@ def _graph_or_source(reference: Variables) -> Iterator[Variables]:
         yield reference
         return
     with checkpoints.unpacked(reference) as folder:
-        yield next((file.parent for file in sorted(folder.rglob("saved_model.pb"))), reference)
+        modules = [file.parent for file in sorted(folder.rglob("saved_model.pb"))]
+        yield next(filter(is_hub_module, modules), reference)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 import checkpoints
-from converters.errors import ConversionError
+from converters.differences import differences
+from converters.errors import ConversionError, DifferencesError
 from mobilenets import SCOPES, slim_name
 
 # Layer type -> {name of the Keras weight: last part of the slim variable's name}.
@@ -44,9 +45,15 @@ def is_trainable(name: str) -> bool:
     return leaf(name) not in MOVING_STATISTICS
 
 
+def logits_names(family: str) -> tuple[str, str]:
+    """The variables of a family's classification layer: weights, biases."""
+    scope = f"{SCOPES[family]}/Logits/Conv2d_1c_1x1"
+    return f"{scope}/weights", f"{scope}/biases"
+
+
 def is_logits(name: str) -> bool:
-    """Whether the variable belongs to the classification layer."""
-    return "/Logits/" in name
+    """Whether a slim variable belongs to the classification layer; other layers under ``Logits/`` do not."""
+    return any(name in logits_names(family) for family in SCOPES)
 
 
 def weights_by_slim_name(model: keras.Model) -> dict[str, keras.Variable]:
@@ -58,7 +65,7 @@ def weights_by_slim_name(model: keras.Model) -> dict[str, keras.Variable]:
     Raises:
         ConversionError: the model has weights outside the slim scopes, or of a layer type that slim does not know.
     """
-    named, foreign = {}, []
+    by_name, foreign = {}, []
     for layer in model.layers:
         # A dropout's seed is state, and on some backends counted as a weight.
         if not layer.weights or isinstance(layer, keras.layers.Dropout):
@@ -68,51 +75,26 @@ def weights_by_slim_name(model: keras.Model) -> dict[str, keras.Variable]:
             foreign.append(layer.name)
             continue
         scope = slim_name(layer.name)
-        named.update({f"{scope}/{leaves[weight.name]}": weight for weight in layer.weights})
+        by_name.update({f"{scope}/{leaves[weight.name]}": weight for weight in layer.weights})
     if foreign:
         raise ConversionError(
             f"The layers {', '.join(foreign)} of the model {model.name!r} hold weights but belong to no slim scope "
             f"({', '.join(SCOPES.values())}); pass the network that was built or converted here, without layers of "
             "your own."
         )
-    if not named:
+    if not by_name:
         raise ConversionError(f"The model {model.name!r} has no weights of a slim network.")
-    return named
+    return by_name
 
 
 def family_of(model: keras.Model) -> str:
-    """The family whose scope the layers of ``model`` bear.
+    """The family whose scope is in the names of the layers of ``model``.
 
     Raises:
         ConversionError: it has weights outside the slim scopes, or none.
     """
     scope = next(iter(weights_by_slim_name(model))).partition("/")[0]
     return next(family for family, known in SCOPES.items() if known == scope)
-
-
-def differences(expected: Mapping[str, tuple], found: Mapping[str, tuple]) -> list[str]:
-    """Where two maps of shapes part: missing (-), left over (+), misshapen (!), a line each, sorted by name.
-
-    Args:
-        expected: ``{slim name: shape}`` that the model needs.
-        found: ``{slim name: shape}`` that the file holds.
-    """
-    missing = [f"- {name} {expected[name]}" for name in sorted(expected.keys() - found.keys())]
-    left_over = [f"+ {name} {found[name]}" for name in sorted(found.keys() - expected.keys())]
-    misshapen = [
-        f"! {name}: expected {expected[name]}, found {found[name]}"
-        for name in sorted(expected.keys() & found.keys())
-        if expected[name] != found[name]
-    ]
-    return missing + left_over + misshapen
-
-
-def describe(lines: list[str], changed: str = "misshapen") -> str:
-    """``1 missing (-), 2 left over (+)`` and the lines themselves."""
-    kinds = {"-": "missing", "+": "left over", "!": changed}
-    counts = {sign: sum(line.startswith(sign) for line in lines) for sign in kinds}
-    summary = ", ".join(f"{count} {kinds[sign]} ({sign})" for sign, count in counts.items() if count)
-    return "\n".join([summary, *lines])
 
 
 def assign(
@@ -130,14 +112,14 @@ def assign(
         leave: slim names of weights that keep their initial values (a new classification layer).
 
     Raises:
-        ConversionError: a variable is missing, left over or misshapen, or would lose precision; the message lists
-            all of them.
+        ConversionError: a variable is missing, left over or misshapen, or would lose precision; the message counts
+            them and lists the first, `DifferencesError.differences` has all.
     """
     weights = {name: weight for name, weight in weights_by_slim_name(model).items() if name not in leave}
     arrays = checkpoints.open_variables(variables)
-    lines = differences({name: tuple(weight.shape) for name, weight in weights.items()}, arrays.shapes)
-    if lines:
-        raise ConversionError(f"{source} does not fit {model.name} ({len(weights)} variables): {describe(lines)}")
+    differing = differences({name: tuple(weight.shape) for name, weight in weights.items()}, arrays.shapes)
+    if differing:
+        raise DifferencesError(f"{source} does not fit {model.name} ({len(weights)} variables)", differing)
     lossy = [name for name, weight in weights.items() if not _widens(arrays.dtypes[name], weight.dtype)]
     if lossy:
         raise ConversionError(

@@ -1,6 +1,7 @@
 """What sets the families apart, and the variables and widths that follow from a family alone. Keras is not needed."""
 
 import importlib
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,12 @@ FAMILIES: Mapping[str, Family] = {
     "inception_v2": Family(),
 }
 """Family -> its facts."""
+
+
+def option_choices(family: str) -> list[dict[str, Any]]:
+    """Returns every combination of the values of a family's options, the defaults first."""
+    options = FAMILIES[family].options
+    return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
 
 
 def convolutions(

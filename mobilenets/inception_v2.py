@@ -16,6 +16,7 @@ def InceptionV2(
     num_classes: int = 1001,
     *,
     first_stride: int = 2,
+    batch_norm_scale: bool = False,
     batch_norm_momentum: float = 0.99,
     bessel_correction: bool = False,
     weight_decay: float | None = 4e-5,
@@ -33,6 +34,8 @@ def InceptionV2(
         num_classes: classes of the logits; the published model has 1001, of which class 0 is "background".
         first_stride: 1 or 2: stride of the first convolution. Networks for small images, such as those of CIFAR-10, are
             trained with 1: the variables are the same, the feature maps twice as large.
+        batch_norm_scale: whether batch norms have a trainable scale (gamma), as in object detection models; the
+            published model has none.
         batch_norm_momentum: momentum of the moving statistics, in [0, 1). Slim trains with 0.9997; hub modules are
             fine-tuned with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
@@ -67,22 +70,24 @@ def InceptionV2(
         rescale_inputs=rescale_inputs,
     )
     net = network(depth_multiplier, num_classes)
+    vectors = ("gamma", "beta") if batch_norm_scale else ("beta",)
 
     images, x = image_input(options)
     stem, *trunk = net.trunk
-    x = _chain(x, [stem._replace(stride=first_stride), *trunk], options)
+    x = _chain(x, [stem._replace(stride=first_stride), *trunk], options, vectors)
     for module in net.modules:
-        results = [_chain(x, branch, options) for branch in module.branches]
+        results = [_chain(x, branch, options, vectors) for branch in module.branches]
         x = keras.layers.Concatenate(name=layer_name(module.scope))(results)
     outputs = head_output(x, SCOPE, net.logits, options)
     return keras.Model(images, outputs, name=name or "inception_v2")
 
 
-def _chain(x: KerasTensor, steps: Branch, options: Options) -> KerasTensor:
-    """Applies convolutions, each with its activation, and pools."""
+def _chain(x: KerasTensor, steps: Branch, options: Options, vectors: tuple[str, ...]) -> KerasTensor:
+    """Applies convolutions, each with its activation, and pools; `vectors` are those that batch norms train."""
     for step in steps:
         if isinstance(step, Pool):
             x = pool(x, step.kind, step.stride, step.scope)
         else:
-            x = activation(convolution(x, step, options), f"{step.scope}/Relu")
+            conv = step._replace(batch_norm=vectors) if step.batch_norm else step
+            x = activation(convolution(x, conv, options), f"{step.scope}/Relu")
     return x

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import checkpoints
 from converters import ConversionError
-from converters.averages import CheckpointNames, choose, sort_names
+from converters.averages import CheckpointNames, choose
 
 NETWORK = [
     "MobilenetV2/Conv/weights",
@@ -18,36 +18,6 @@ NETWORK = [
 ]
 TRAINABLE = NETWORK[:3]
 AVERAGE = "/ExponentialMovingAverage"
-SLOTS = ["RMSProp", "RMSProp_1", "Momentum", "Adam", "Adam_1", "Adagrad"]
-
-
-def test_companions_are_set_aside_and_counted():
-    slots = [f"{name}/{slot}" for name in TRAINABLE for slot in SLOTS]
-    helpers = [
-        "MobilenetV2/Conv/BatchNorm/MobilenetV2/Conv/BatchNorm/moving_mean/biased",
-        "MobilenetV2/Conv/BatchNorm/MobilenetV2/Conv/BatchNorm/moving_mean/local_step",
-    ]
-    counters = ["global_step", "beta1_power", "beta2_power"]
-    averages = [name + AVERAGE for name in NETWORK]
-    found = sort_names([*NETWORK, *slots, *helpers, *counters, *averages])
-    assert found.plain == set(NETWORK)
-    assert found.averaged == set(NETWORK)
-    expected = dict.fromkeys(SLOTS, 3) | dict.fromkeys(["biased", "local_step", *counters], 1)
-    assert {kind: len(names) for kind, names in found.companions.items()} == expected
-
-
-def test_slot_of_an_average_is_a_companion():
-    assert sort_names([NETWORK[0] + AVERAGE, NETWORK[0] + "/RMSProp"]).plain == set()
-
-
-def test_orphans_stay_for_the_accounting():
-    found = sort_names(
-        [*NETWORK, "MobilenetV2/Gone/weights/RMSProp", "MobilenetV2/Gone/weights" + AVERAGE + "/RMSProp"]
-    )
-    assert found.plain - set(NETWORK) == {
-        "MobilenetV2/Gone/weights/RMSProp",
-        "MobilenetV2/Gone/weights" + AVERAGE + "/RMSProp",
-    }
 
 
 @pytest.mark.parametrize("policy", ["auto", "never"])

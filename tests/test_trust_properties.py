@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 import mobilenets
 from converters import ConversionError
-from converters.averages import AVERAGE, choose, sort_names
-from converters.weights import assign, differences, is_trainable, slim_variables, weights_by_slim_name
+from converters.averages import AVERAGE, CheckpointNames, choose
+from converters.differences import differences
+from converters.roles import roles
+from converters.weights import assign, is_trainable, slim_variables, weights_by_slim_name
 from mobilenets import layer_name, slim_name
 from tests.networks import CONSTRUCTORS
 
@@ -87,8 +89,9 @@ def test_every_weight_has_the_name_and_shape_of_its_variable(family, multiplier)
 def test_no_mixture_of_averages_comes_out(plain, averaged, policy):
     """Whatever a checkpoint holds: each variable has one source that is there, trainables all plain or all averaged."""
     names = plain | {f"{name}/{AVERAGE}" for name in averaged}
-    found = sort_names(names)
-    assert (found.plain, found.averaged) == (plain, averaged)
+    sorted_names = roles({name: (3,) for name in names})
+    assert (sorted_names.plain, sorted_names.averages) == (plain, {name: f"{name}/{AVERAGE}" for name in averaged})
+    found = CheckpointNames(sorted_names.plain, frozenset(sorted_names.averages), sorted_names.companions)
     wanted = plain | averaged
     try:
         chosen = choose(wanted, found, policy, "net.ckpt")
@@ -109,7 +112,9 @@ def test_differences_are_those_that_there_are(expected, found):
     assert (not lines) == (expected == found)
     assert len(lines) == sum(expected.get(name) != found.get(name) for name in expected.keys() | found.keys())
     swapped = differences(found, expected)
-    assert sorted(line[0] for line in swapped) == sorted(line[0].translate(str.maketrans("+-", "-+")) for line in lines)
+    assert sorted(line.sign for line in swapped) == sorted(
+        line.sign.translate(str.maketrans("+-", "-+")) for line in lines
+    )
 
 
 @settings(max_examples=10, deadline=None)

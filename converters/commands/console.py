@@ -31,6 +31,17 @@ def unusable_input_as_sentence():
         raise UnusableInput(str(error)) from error
 
 
+@contextlib.contextmanager
+def all_differences(verbose):
+    """With ``verbose``, an error about variables that do not fit lists all of them."""
+    try:
+        yield
+    except ValueError as error:
+        if not verbose or not hasattr(error, "differences"):
+            raise
+        raise UnusableInput(error.text(most=None)) from error
+
+
 class Program(click.Group):
     """A group whose commands report unusable input as a sentence."""
 

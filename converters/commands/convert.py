@@ -7,7 +7,7 @@ import time
 import click
 
 import converters
-from converters.commands.console import ImageSize, Mismatch, as_json, load_keras
+from converters.commands.console import ImageSize, Mismatch, all_differences, as_json, load_keras
 from converters.commands.display import display_on_stderr
 from converters.sources import find_source
 from converters.staging import check_model_path
@@ -30,6 +30,7 @@ from converters.staging import check_model_path
     show_default=True,
     help="Use moving averages: if SOURCE has them for all variables; always, or fail; never.",
 )
+@click.option("--scope", help="The scope of the network in SOURCE, if it has several: FeatureExtractor/MobilenetV2.")
 @click.option("--strict", is_flag=True, help="Fail on NaN or infinity in a weight.")
 @click.option(
     "--verify/--no-verify",
@@ -40,9 +41,24 @@ from converters.staging import check_model_path
 )
 @click.option("--partial", is_flag=True, help="Accept a graph that has fewer than half of the model's endpoints.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option("--verbose", is_flag=True, help="List every variable that does not fit, not the first 20 only.")
 @as_json
 def convert_command(
-    source, output, name, head, image_size, depth_multiplier, num_classes, ema, strict, verify, partial, force, as_json
+    source,
+    output,
+    name,
+    head,
+    image_size,
+    depth_multiplier,
+    num_classes,
+    ema,
+    scope,
+    strict,
+    verify,
+    partial,
+    force,
+    verbose,
+    as_json,
 ):
     """Convert SOURCE, a file of slim variables, to a Keras model and its manifest.
 
@@ -63,9 +79,17 @@ def convert_command(
         display.step(f"Converting {found.path}")
         input_shape = (*image_size, 3) if image_size else None
         with found.unpacked():
-            conversion = converters.conversion_of(
-                found, name=name, head=head, input_shape=input_shape, ema=ema, strict=strict, **overrides
-            )
+            with all_differences(verbose):
+                conversion = converters.conversion_of(
+                    found,
+                    name=name,
+                    head=head,
+                    input_shape=input_shape,
+                    ema=ema,
+                    scope=scope,
+                    strict=strict,
+                    **overrides,
+                )
             display.step(f"Writing {'and verifying ' * verify}{output}")
             try:
                 manifest = converters.save_model(conversion, output, force, verify=verify, partial=partial)

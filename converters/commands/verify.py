@@ -33,11 +33,12 @@ from converters.sources import find_source
     show_default=True,
     help="The values of a checkpoint that the weights must equal: either, the averaged ones, or the plain ones.",
 )
+@click.option("--scope", help="The scope of the network in a checkpoint REFERENCE that has several.")
 @click.option("--partial", is_flag=True, help="Accept a reference with fewer than half of the model's endpoints.")
 @click.option("--all", "every_row", is_flag=True, help="Print all endpoints, not only those that differ and the worst.")
 @click.option("--report", "report_file", type=click.Path(path_type=pathlib.Path), help="Write a page for a browser.")
 @as_json
-def verify_command(model, reference, images, tolerance, float64, ema, partial, every_row, report_file, as_json):
+def verify_command(model, reference, images, tolerance, float64, ema, scope, partial, every_row, report_file, as_json):
     """Compare MODEL (.keras) with REFERENCE.
 
     \b
@@ -68,6 +69,7 @@ def verify_command(model, reference, images, tolerance, float64, ema, partial, e
             batch,
             tolerance,
             ema=ema,
+            scope=scope,
             dtype="float64" if float64 else None,
             partial=partial,
             name=model,

@@ -82,8 +82,9 @@ def epsilons_of(nodes: Mapping[str, NodeDef]) -> dict[str, float]:
         if norm and node.op in FUSED:
             epsilons[scope + norm] = attribute(node, "epsilon").f
         elif norm and rest.endswith("batchnorm/add") and node.op in ("Add", "AddV2"):
-            values = [constant(nodes, name) for name in data_inputs(node)]
-            epsilons |= {scope + norm: float(value) for value in values if value is not None and np.size(value) == 1}
+            for value in (constant(nodes, name) for name in data_inputs(node)):
+                if value is not None and np.size(value) == 1:
+                    epsilons[scope + norm] = float(value)
     return epsilons
 
 

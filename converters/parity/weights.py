@@ -8,13 +8,14 @@ import keras
 import numpy as np
 
 import checkpoints
-from converters.averages import CheckpointNames, choose, sort_names
+from converters.averages import CheckpointNames, choose
 from converters.errors import ConversionError
 from converters.manifest import configured_structure, fingerprints, read_manifest
 from converters.parity.comparison import compare_weights
 from converters.parity.fingerprints import held_against_published
 from converters.parity.report import Report, WeightRow
-from converters.recognition import recognise
+from converters.recognition import Network, recognise
+from converters.source_names import NetworkView, network_view
 from converters.structure import published_structure, structure, structure_differences
 from converters.weights import is_logits, is_trainable
 from mobilenets import slim_name
@@ -66,7 +67,13 @@ def _manifest_row(name: str, found: Mapping | None, expected: Mapping | None) ->
 
 
 def verify_variables(
-    name: str, found: Arrays, variables: Arrays, reference: str, ema: str, published: str | None = None
+    name: str,
+    found: Arrays,
+    variables: Arrays,
+    reference: str,
+    ema: str,
+    published: str | None = None,
+    scope: str | None = None,
 ) -> Report:
     """Every variable against the averaged or the plain values of a source, or whichever of them ``found`` carries.
 
@@ -77,37 +84,33 @@ def verify_variables(
         reference: what to call the source.
         ema: "always", "never" or "auto", as `converters.verify` takes it.
         published: the published model that the source is: its known checksums are compared too.
+        scope: the scope of the network in the source; None where it has only one network.
     """
-    reports = dict(_reports(name, found, variables, reference, ema))
+    view = network_view(checkpoints.open_variables(variables), reference, scope)
+    reports = dict(_reports(name, found, view, reference, ema))
     policy, best = min(reports.items(), key=lambda item: sum(not row.passed for row in item[1].rows))
     others = [note for report in reports.values() for note in report.notes if report is not best]
-    rows, notes = best.weight_rows, _different_networks(found, variables)
+    rows, notes = best.weight_rows, _different_networks(found, view.network)
     if published is not None:
         rows, more = held_against_published(rows, found, published, policy == "always")
         notes += more
     return Report("weights", name, reference, rows, notes=(*best.notes, *others, *notes))
 
 
-def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
-    """The shapes of a source's variables, averages under the name of their variable."""
-    variables = checkpoints.open_variables(arrays)
-    return variables.renamed(sort_names(variables).owners()).shapes
-
-
-def _different_networks(found: Arrays, variables: Arrays) -> tuple[str, ...]:
+def _different_networks(found: Arrays, theirs: Network) -> tuple[str, ...]:
     """A note where the two sides are of another family or multiplier."""
     try:
-        sides = [recognise(_shapes(side), "") for side in (found, variables)]
+        ours = recognise(checkpoints.open_variables(found).shapes, "")
     except ConversionError:
         return ()
-    ours, theirs = (f"{side.family} {side.depth_multiplier:g}" for side in sides)
-    if ours == theirs:
+    ours_text, theirs_text = (f"{side.family} {side.depth_multiplier:g}" for side in (ours, theirs))
+    if ours_text == theirs_text:
         return ()
-    return (f"These are different networks: the model is {ours}, the reference {theirs}.",)
+    return (f"These are different networks: the model is {ours_text}, the reference {theirs_text}.",)
 
 
 def verify_saved(
-    name: str, found: Arrays, variables: Arrays, source: str, averaged: bool, published: str | None = None
+    name: str, found: Arrays, variables: Arrays, source: str, averaged: bool, published: str | None, scope: str | None
 ) -> Report:
     """Compares the weights of a converted model, saved and loaded again, with the source of the conversion.
 
@@ -118,26 +121,26 @@ def verify_saved(
         source: what to call the source.
         averaged: whether the conversion took averaged values.
         published: the published model that the source is: its known checksums are compared too.
+        scope: the scope of the network in the source.
     """
-    shapes = _shapes(variables)
+    shapes = network_view(checkpoints.open_variables(variables), source, scope).shapes
     new = [key for key, array in found.items() if is_logits(key) and shapes.get(key) != array.shape]
     taken = {key: array for key, array in found.items() if key not in new}
-    report = verify_variables(name, taken, variables, source, "always" if averaged else "never", published)
+    report = verify_variables(name, taken, variables, source, "always" if averaged else "never", published, scope)
     if new:
         note = f"The classification layer is new, and was not compared: {', '.join(new)}."
         report = dataclasses.replace(report, notes=(*report.notes, note))
     return report
 
 
-def _reports(name: str, found: Arrays, variables: Arrays, reference: str, ema: str) -> Iterator[tuple[str, Report]]:
+def _reports(name: str, found: Arrays, view: NetworkView, reference: str, ema: str) -> Iterator[tuple[str, Report]]:
     """A report for each policy that may be what the model was made by."""
-    source = checkpoints.open_variables(variables)
-    names = sort_names(source)
+    names = view.names
     # A model without a head has no use for the reference's logits; anything else that it lacks is a difference.
     headless = not any(map(is_logits, found))
     wanted = {key for key in names.owners() if not (headless and is_logits(key))}
     for policy in (ema,) if ema != "auto" else _possible(wanted, names):
-        rows = compare_weights(found, source.renamed(choose(wanted, names, policy, reference)))
+        rows = compare_weights(found, view.variables.renamed(choose(wanted, names, policy, reference)))
         trainable = [row for row in rows if is_trainable(row.name)]
         equal = sum(row.passed for row in trainable)
         note = f"{equal} of {len(trainable)} trainable variables equal the {VALUES[policy]} values in {reference}."
