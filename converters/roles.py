@@ -56,7 +56,8 @@ def roles(shapes: Shapes) -> Roles:
             companions.setdefault(counter[1], []).append(name)
         elif not is_average(name):
             variables[name] = shape
-    averages = _averages([name for name in sorted(shapes) if is_average(name)], variables)
+    entries = [name for name in sorted(shapes) if is_average(name) and not _RANGE.fullmatch(name)]
+    averages = _averages(entries, variables)
     owners = {**{owner: shapes[entry] for owner, entry in averages.items()}, **variables}
     slots = {
         name: match[2] for name in variables if (match := _SLOT.fullmatch(name)) and _is_slot(match[1], name, owners)

@@ -32,7 +32,9 @@ _OTHER_NETWORKS = [
     ("mnas", "a MnasNet"),
     ("densenet", "a DenseNet"),
 ]
-_KERAS_OBJECTS = re.compile(r"(?:.*/)?layer(?:_with_weights)?-\d+/.*|.*/\.ATTRIBUTES/VARIABLE_VALUE")
+_KERAS_OBJECTS = re.compile(
+    r"(?:.*/)?layer(?:_with_weights)?-\d+/.*|.*/\.ATTRIBUTES/VARIABLE_VALUE|.*/(?:depthwise_|pointwise_)?kernel"
+)
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def no_network(names: Iterable[str], source: str) -> str:
     if any(name.endswith(":0") for name in names) and not any(name.endswith("weights:0") for name in names):
         return f"{text} It is already a Keras model, or the weights of one: load it with Keras."
     if any(_KERAS_OBJECTS.fullmatch(name) for name in names):
-        return f"{text} It is a checkpoint of Keras objects, whose entries have no slim names: load it with Keras."
+        return f"{text} It is a checkpoint of Keras objects, whose variables have no slim names: load it with Keras."
     counts = Counter(next((kind for part, kind in _OTHER_NETWORKS if part in name.lower()), "") for name in names)
     kind, _ = counts.most_common(1)[0] if counts else ("", 0)
     return f"{text} It is {kind}." if kind else text

@@ -212,10 +212,15 @@ def _zip(names):
     return write
 
 
+def _npz(path):
+    with open(path, "wb") as stream:
+        np.savez(stream, a=np.ones(3))
+
+
 FOREIGN = {
     "a .keras file": (_zip(["config.json", "metadata.json", "model.weights.h5"]), "is already a Keras model"),
     "a PyTorch file": (_zip(["archive/data.pkl", "archive/data/0"]), "is a PyTorch file"),
-    "a .npz file": (lambda path: np.savez(open(path, "wb"), a=np.ones(3)), "is a NumPy .npz file"),
+    "a .npz file": (_npz, "is a NumPy .npz file"),
     "another zip": (_zip(["readme.txt"]), "is a zip archive without a checkpoint"),
     "a .tflite file": (lambda path: path.write_bytes(b"\x20\0\0\0TFL3" + bytes(200)), "is a TensorFlow Lite model"),
     "an old PyTorch file": (lambda path: path.write_bytes(b"\x80\x02\x8a\nl\xfc" + bytes(90)), "is a Python pickle"),
@@ -236,7 +241,7 @@ def test_whole_files_of_other_kinds_are_named(kind, tmp_path):
 def test_parts_of_a_checkpoint_alone(tmp_path):
     checkpoints.save_checkpoint(values(), tmp_path / "m.ckpt")
     (tmp_path / "m.ckpt.data-00000-of-00001").unlink()
-    with pytest.raises(checkpoints.CheckpointError, match="data-00000-of-00001 is missing next to m.ckpt.index"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"data-00000-of-00001 is missing next to m\.ckpt\.index"):
         converters.convert(tmp_path / "m.ckpt.index")
     (tmp_path / "m.ckpt.index").rename(tmp_path / "other.ckpt.meta")
     with pytest.raises(checkpoints.CheckpointError, match=r"other\.ckpt\.meta .*without its checkpoint"):

@@ -138,15 +138,15 @@ def _reports(name: str, found: Arrays, view: NetworkView, reference: str, ema: s
     names = view.names
     # A model without a head has no use for the reference's logits; anything else that it lacks is a difference.
     headless = not any(map(is_logits, found))
-    wanted = {key for key in names.owners() if not (headless and is_logits(key))}
-    for policy in (ema,) if ema != "auto" else _possible(wanted, names):
-        rows = compare_weights(found, view.variables.renamed(choose(wanted, names, policy, reference)))
+    needed = {key for key in names.owners() if not (headless and is_logits(key))}
+    for policy in (ema,) if ema != "auto" else _possible(needed, names):
+        rows = compare_weights(found, view.variables.renamed(choose(needed, names, policy, reference)))
         trainable = [row for row in rows if is_trainable(row.name)]
         equal = sum(row.passed for row in trainable)
         note = f"{equal} of {len(trainable)} trainable variables equal the {VALUES[policy]} values in {reference}."
         yield policy, Report("weights", name, reference, rows, notes=(note,))
 
 
-def _possible(wanted: Set[str], names: CheckpointNames) -> list[str]:
-    averaged = any(map(is_trainable, wanted & names.averaged))
-    return ["always"] * averaged + ["never"] * (wanted <= names.plain or not averaged)
+def _possible(needed: Set[str], names: CheckpointNames) -> list[str]:
+    averaged = any(map(is_trainable, needed & names.averaged))
+    return ["always"] * averaged + ["never"] * (needed <= names.plain or not averaged)
