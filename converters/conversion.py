@@ -12,6 +12,7 @@ import numpy as np
 import checkpoints
 import mobilenets
 from converters.averages import AVERAGE, CheckpointNames, choose, is_average, sort_names
+from converters.copies import copy_notes, open_copy
 from converters.errors import ConversionError, ConversionWarning
 from converters.graph_facts import GraphFacts, first_difference, graph_facts, options_for
 from converters.recognition import Network, matches, observed_widths, recognise
@@ -35,6 +36,7 @@ class Conversion:
         notes: sentences that the user should read.
         origin: the source itself: a path, or the mapping of arrays.
         published: the published model that the user says it is, if any.
+        copy: "ema" or "pristine" if the source holds these two checkpoints of one network: the one that was taken.
     """
 
     model: keras.Model
@@ -47,6 +49,7 @@ class Conversion:
     notes: tuple[str, ...]
     origin: Variables
     published: str | None
+    copy: str | None = None
 
     def facts(self) -> dict[str, object]:
         """The account in short: ``{what: value}`` to print."""
@@ -117,7 +120,7 @@ def conversion_of(
     """As `convert`, with the account of the conversion instead of warnings."""
     found = find_source(source)
     origin, name = found.path, name or found.published
-    with checkpoints.open_variables(origin) as variables:
+    with open_copy(origin, ema) as variables:
         label = str(variables.path)
         names = sort_names(variables)
         shapes = variables.renamed(names.owners()).shapes
@@ -157,6 +160,7 @@ def conversion_of(
         *_head_notes(network, head, arguments, unused, label),
         *_finiteness_notes(slim_variables(model), strict, label),
         *_checksum_notes(variables),
+        *copy_notes(variables, ema),
     ]
     return Conversion(
         model=model,
@@ -169,6 +173,7 @@ def conversion_of(
         notes=tuple(notes),
         origin=origin,
         published=info.name if info and name is not None else None,
+        copy=variables.copy,
     )
 
 

@@ -21,6 +21,7 @@ STOCK = {
     "BatchNormalization",
     "ReLU",
     "Add",
+    "Multiply",
     "Identity",
     "Concatenate",
     "MaxPooling2D",
@@ -32,10 +33,11 @@ STOCK = {
 MULTIPLIERS = {
     "mobilenet_v1": (0.25, 0.5, 0.75, 1.0),
     "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    "mobilenet_v3": (),
     "inception_v2": (1.0,),
 }
 PUBLISHED = [(family, multiplier) for family in FAMILIES for multiplier in MULTIPLIERS[family]]
-REGULARIZED = {"mobilenet_v1": 15, "mobilenet_v2": 36, "inception_v2": 69}
+REGULARIZED = {"mobilenet_v1": 15, "mobilenet_v2": 36, "mobilenet_v3": 49, "inception_v2": 69}
 
 
 def table(path: pathlib.Path) -> list[dict[str, str]]:
