@@ -1,4 +1,4 @@
-"""The archives of MobileNet V3, which hold a network twice: averaged values in ``ema/``, the trainer's in ``pristine/``."""
+"""The archives of MobileNet V3 hold a network twice: averaged values in ``ema/``, the trainer's in ``pristine/``."""
 
 import contextlib
 import dataclasses
