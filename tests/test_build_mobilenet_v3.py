@@ -19,7 +19,7 @@ def test_an_unknown_variant_is_named():
 
 @pytest.mark.parametrize("shape", [(64, 96, 3), (192, 224, 3), (None, 128, 3), (128, None, 3)])
 def test_a_map_too_small_for_the_pool_is_an_error(shape):
-    with pytest.raises(ValueError, match="last map of .* window of 7x7"):
+    with pytest.raises(ValueError, match=r"last map of .* window of 7x7"):
         mobilenets.MobileNetV3(0.35, shape, variant="small")
     assert mobilenets.MobileNetV3(0.35, shape, "feature_map", variant="small").output.shape[-1] == 200
 
