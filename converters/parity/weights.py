@@ -14,12 +14,13 @@ from converters.manifest import configured_structure, fingerprints, read_manifes
 from converters.parity.comparison import compare_weights
 from converters.parity.fingerprints import held_against_published
 from converters.parity.report import Report, WeightRow
-from converters.recognition import recognise
+from converters.recognition import Network, recognise
 from converters.structure import published_structure, structure, structure_differences
 from converters.weights import is_logits, is_trainable
 from mobilenets import slim_name
 
 Arrays = Mapping[str, np.ndarray]
+SCALING = "scale_last_layer"
 VALUES = {"always": "averaged", "never": "plain"}
 
 
@@ -100,10 +101,15 @@ def _different_networks(found: Arrays, variables: Arrays) -> tuple[str, ...]:
         sides = [recognise(_shapes(side), "") for side in (found, variables)]
     except ConversionError:
         return ()
-    ours, theirs = (f"{side.family} {side.depth_multiplier:g}" for side in sides)
+    ours, theirs = (" ".join([side.family, *_variant(side), f"{side.depth_multiplier:g}"]) for side in sides)
     if ours == theirs:
         return ()
     return (f"These are different networks: the model is {ours}, the reference {theirs}.",)
+
+
+def _variant(network: Network) -> list[str]:
+    """The options of a network in words."""
+    return [name if value is True else value for name, value in network.options.items() if value and name != SCALING]
 
 
 def verify_saved(
