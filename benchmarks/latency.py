@@ -13,12 +13,12 @@ import numpy as np
 from benchmarks.machine import cores
 from benchmarks.peers import APPLICATION, CONTENDERS, OURS, Contender
 from benchmarks.results import Result, Row, Target, markdown_table, pivot
-from benchmarks.subjects import INCEPTION, V1, V2_LARGE, V2_SMALL, Subject
+from benchmarks.subjects import INCEPTION, V1, V2_LARGE, V2_SMALL, V3_LARGE, V3_SMALL, Subject
 from benchmarks.timing import Schedule, interleaved
 
 log = logging.getLogger(__name__)
 
-FULL = (V2_LARGE, V2_SMALL, V1, INCEPTION)
+FULL = (V2_LARGE, V2_SMALL, V3_LARGE, V3_SMALL, V1, INCEPTION)
 QUICK = (V2_SMALL,)
 # These take long to compile, export or run.
 NOT_QUICK = (

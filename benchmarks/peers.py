@@ -22,8 +22,10 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 OURS = "mobilenets"
 APPLICATION = "keras.applications"
+# transformers has no MobileNet V3.
+TRANSFORMERS = ("mobilenet_v1", "mobilenet_v2")
 # Network -> the families it has, whether it takes images in [0, 1], the model that says what is right, if one does.
-FAMILIES = {OURS: CONSTRUCTORS, "slim": CONSTRUCTORS, APPLICATION: APPLICATIONS, "transformers": APPLICATIONS}
+FAMILIES = {OURS: CONSTRUCTORS, "slim": CONSTRUCTORS, APPLICATION: APPLICATIONS, "transformers": TRANSFORMERS}
 
 
 class Contender(NamedTuple):

@@ -13,7 +13,12 @@ import mobilenets
 CLASSES = mobilenets.PUBLISHED_CLASSES
 IMAGE_SEED = 0
 WEIGHT_SEED = 1
-FAMILIES = {"mobilenet_v1": "MobileNet V1", "mobilenet_v2": "MobileNet V2", "inception_v2": "Inception V2"}
+FAMILIES = {
+    "mobilenet_v1": "MobileNet V1",
+    "mobilenet_v2": "MobileNet V2",
+    "mobilenet_v3": "MobileNet V3",
+    "inception_v2": "Inception V2",
+}
 
 
 class Work(NamedTuple):
@@ -22,17 +27,41 @@ class Work(NamedTuple):
     family: str
     depth_multiplier: float
     image_size: int
+    variant: str | None = None
 
     def __str__(self) -> str:
-        return f"{FAMILIES[self.family]} {self.depth_multiplier} {self.image_size}"
+        return f"{self.network} {self.depth_multiplier} {self.image_size}"
+
+    @property
+    def network(self) -> str:
+        """The family, and the variant of a MobileNet V3."""
+        return f"{FAMILIES[self.family]} {self.variant}" if self.variant else FAMILIES[self.family]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The variant as an argument."""
+        return {"variant": self.variant} if self.variant else {}
 
 
 V2_LARGE = Work("mobilenet_v2", 1.0, 224)
 V2_SMALL = Work("mobilenet_v2", 0.35, 96)
 V1 = Work("mobilenet_v1", 0.75, 224)
+V3_LARGE = Work("mobilenet_v3", 1.0, 224, "large")
+V3_SMALL = Work("mobilenet_v3", 1.0, 224, "small")
 INCEPTION = Work("inception_v2", 1.0, 224)
 
-APPLICATIONS = {"mobilenet_v1": keras.applications.MobileNet, "mobilenet_v2": keras.applications.MobileNetV2}
+
+def application_v3(**arguments) -> keras.Model:
+    """MobileNet V3 of keras.applications, whose own layer to rescale images is left out."""
+    variants = {"large": keras.applications.MobileNetV3Large, "small": keras.applications.MobileNetV3Small}
+    return variants[arguments.pop("variant")](**arguments, include_preprocessing=False)
+
+
+APPLICATIONS = {
+    "mobilenet_v1": keras.applications.MobileNet,
+    "mobilenet_v2": keras.applications.MobileNetV2,
+    "mobilenet_v3": application_v3,
+}
 
 
 class Subject:
@@ -71,6 +100,7 @@ class Subject:
             converters.slim_variables(self.ours),
             depth_multiplier=self.work.depth_multiplier,
             image_size=self.work.image_size,
+            **self.work.options,
         )
         return path
 
@@ -83,7 +113,8 @@ class Subject:
 def new_model(work: Work, **options) -> keras.Model:
     """Ours, as `mobilenets.build` makes the published ones: images in [0, 1], logits."""
     size = work.image_size
-    return mobilenets.CONSTRUCTORS[work.family](work.depth_multiplier, (size, size, 3), num_classes=CLASSES, **options)
+    options = {"num_classes": CLASSES, **work.options, **options}
+    return mobilenets.CONSTRUCTORS[work.family](work.depth_multiplier, (size, size, 3), **options)
 
 
 def new_application(work: Work) -> keras.Model:
@@ -95,6 +126,7 @@ def new_application(work: Work) -> keras.Model:
         weights=None,
         classes=CLASSES,
         classifier_activation=None,
+        **work.options,
     )
 
 

@@ -90,6 +90,22 @@ def checkpoints_in(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(indices | set(first.values()))
 
 
+COPIES = ("ema", "pristine")
+"""Folders of the two checkpoints of one network in the archives of MobileNet V3: averaged values under the names of the
+variables, and the trainer's own values."""
+
+
+def copies_in(folder: Path) -> dict[str, Path]:
+    """Returns the two checkpoints of one network in the folders ``ema`` and ``pristine``; none if a folder is missing.
+
+    Raises:
+        CheckpointError: one of the two folders has no checkpoint, or several.
+    """
+    if not all((folder / name).is_dir() for name in COPIES):
+        return {}
+    return {name: the_checkpoint_in(folder / name) for name in COPIES}
+
+
 def the_checkpoint_in(folder: Path) -> Path:
     """Returns the checkpoint of a folder: the one that its file ``checkpoint`` names, or else the only one.
 

@@ -20,7 +20,9 @@ from checkpoints.frozen_graph import is_graph, open_frozen_graph
 from checkpoints.hdf5 import is_hdf5, open_hdf5
 from checkpoints.hub_module import open_hub_module
 from checkpoints.locate import (
+    COPIES,
     checkpoints_in,
+    copies_in,
     graph_named_saved_model,
     saved_model,
     state_file,
@@ -47,7 +49,7 @@ def load_variables(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return dict(variables)
 
 
-def open_variables(path: str | os.PathLike[str] | Mapping[str, Any]) -> VariableFile:
+def open_variables(path: str | os.PathLike[str] | Mapping[str, Any], *, pristine: bool = False) -> VariableFile:
     """Opens a source of variables; an array is read when it is accessed.
 
     Args:
@@ -60,6 +62,8 @@ def open_variables(path: str | os.PathLike[str] | Mapping[str, Any]) -> Variable
             - an HDF5 file with a dataset for each variable,
             - the folder of a TF-Hub module or another SavedModel; its variables get their slim names,
             - arrays by name in memory, or an opened source, which stays open.
+        pristine: which checkpoint to open if an archive or a folder has two of one network, in the folders ``ema``
+            (averaged values under the names of the variables) and ``pristine`` (the trainer's own values).
 
     Returns:
         A read-only mapping from names to arrays, without variables of strings. Use it in a ``with`` block or close it.
@@ -76,18 +80,18 @@ def open_variables(path: str | os.PathLike[str] | Mapping[str, Any]) -> Variable
         return path.renamed({name: name for name in path})
     if isinstance(path, Mapping):
         return VariableFile.from_arrays(path)
-    variables = dataclasses.replace(_open(Path(path)), path=path)
+    variables = dataclasses.replace(_open(Path(path), pristine), path=path)
     if not variables:
         variables.close()
         raise CheckpointError(f"{path} holds no variables.")
     return variables
 
 
-def _open(path: Path) -> VariableFile:
+def _open(path: Path, pristine: bool = False) -> VariableFile:
     try:
         for source in _SOURCES:
             if located := source.locate(path):
-                return source.open(located)
+                return source.open(located, pristine)
         if not path.exists():
             raise CheckpointNotFound(
                 f"{path} does not exist, neither as a file nor as the prefix of a checkpoint.{_similar(path)}"
@@ -157,11 +161,11 @@ def _folder_of(archive: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _open_archive(path: Path) -> VariableFile:
+def _open_archive(path: Path, pristine: bool) -> VariableFile:
     with contextlib.ExitStack() as resources:
         folder = resources.enter_context(_folder_of(path))
         try:
-            variables = resources.enter_context(_open(_source_in(folder, path)))
+            variables = resources.enter_context(_open(_source_in(folder, path), pristine))
         except CheckpointError as error:
             # The temporary folder means nothing to the user.
             raise CheckpointError(str(error).replace(str(folder), str(path))) from error
@@ -170,7 +174,10 @@ def _open_archive(path: Path) -> VariableFile:
 
 
 def _source_in(folder: Path, archive: Path) -> Path:
-    """Returns the SavedModel with variables in an unpacked archive, or else the checkpoint, frozen graph, HDF5 file."""
+    """Returns the SavedModel with variables in an unpacked archive, or else the checkpoint, frozen graph, HDF5 file.
+
+    Of two checkpoints of one network, the folder above them is returned.
+    """
     saved_models = sorted(file.parent for file in folder.rglob("saved_model.pb"))
     graphs = sorted(folder.rglob("*.pb"))
     states = [file.parent for file in sorted(folder.rglob("checkpoint")) if state_file(file)]
@@ -183,11 +190,26 @@ def _source_in(folder: Path, archive: Path) -> Path:
     )
     for paths in kinds:
         if len(paths) > 1:
+            if len(paths) == len(COPIES) and copies_in(above := paths[0].parent.parent):
+                return above
             names = ", ".join(str(path.relative_to(folder)) for path in paths)
             raise CheckpointError(f"{archive} holds {len(paths)} files of variables, but one is expected: {names}.")
         if paths:
             return paths[0]
     raise CheckpointError(f"{archive} is an archive without a checkpoint.")
+
+
+def _open_folder(folder: Path, pristine: bool) -> VariableFile:
+    copies = {} if checkpoints_in(folder) else copies_in(folder)
+    if not copies:
+        return _open(the_checkpoint_in(folder))
+    copy = COPIES[pristine]
+    return dataclasses.replace(_open(copies[copy]), copy=copy)
+
+
+def _always(open_source: Callable[[Path], VariableFile]) -> Callable[[Path, bool], VariableFile]:
+    """The function for a kind of source that cannot have two checkpoints."""
+    return lambda path, pristine: open_source(path)
 
 
 def _if(condition: Callable[[Path], bool]) -> Callable[[Path], Path | None]:
@@ -196,18 +218,18 @@ def _if(condition: Callable[[Path], bool]) -> Callable[[Path], Path | None]:
 
 class _Source(NamedTuple):
     locate: Callable[[Path], Path | None]
-    open: Callable[[Path], VariableFile]
+    open: Callable[[Path, bool], VariableFile]
 
 
 # The kinds of sources: the first that locates one under a path opens it.
 _SOURCES = [
-    _Source(saved_model, open_hub_module),
-    _Source(graph_named_saved_model, open_frozen_graph),
-    _Source(state_file, lambda file: _open(the_checkpoint_in(file.parent))),
-    _Source(_if(Path.is_dir), lambda folder: _open(the_checkpoint_in(folder))),
+    _Source(saved_model, _always(open_hub_module)),
+    _Source(graph_named_saved_model, _always(open_frozen_graph)),
+    _Source(state_file, lambda file, pristine: _open(the_checkpoint_in(file.parent), pristine)),
+    _Source(_if(Path.is_dir), _open_folder),
     _Source(_if(is_archive), _open_archive),
-    _Source(_if(is_hdf5), open_hdf5),
-    _Source(v2_prefix, open_checkpoint),
-    _Source(v1_file, open_v1),
-    _Source(_if(is_graph), open_frozen_graph),
+    _Source(_if(is_hdf5), _always(open_hdf5)),
+    _Source(v2_prefix, _always(open_checkpoint)),
+    _Source(v1_file, _always(open_v1)),
+    _Source(_if(is_graph), _always(open_frozen_graph)),
 ]

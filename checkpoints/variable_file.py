@@ -52,6 +52,7 @@ class VariableFile(Mapping[str, np.ndarray]):
             graphs and other HDF5 files have none. The V1 format checks each block alone: a block of another file with
             the same layout is not detected.
         image_size: height and width of the images that a hub module takes, each None for any; None for other sources.
+        copy: "ema" or "pristine" if the source holds these two checkpoints of one network: the one that was opened.
         resources: what `close` closes.
 
     Example:
@@ -67,6 +68,7 @@ class VariableFile(Mapping[str, np.ndarray]):
     _read: Callable[[str], np.ndarray]
     checked: bool
     image_size: tuple[int | None, int | None] | None = None
+    copy: str | None = None
     resources: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
     _closed: threading.Event = dataclasses.field(default_factory=threading.Event, init=False)
 

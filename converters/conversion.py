@@ -13,6 +13,7 @@ import checkpoints
 import mobilenets
 from converters.averages import AVERAGE, choose, is_average
 from converters.backbones import cut, last_convolution
+from converters.copies import copy_notes, open_copy
 from converters.differences import differences
 from converters.errors import ConversionError, ConversionWarning, DifferencesError
 from converters.graph_facts import GraphFacts, first_difference, graph_facts, options_for
@@ -39,6 +40,7 @@ class Conversion:
         origin: the source itself: a path, or the mapping of arrays.
         published: the published model that the user says it is, if any.
         scope: the scope of the network in the source.
+        copy: "ema" or "pristine" if the source holds these two checkpoints of one network: the one that was taken.
     """
 
     model: keras.Model
@@ -52,6 +54,7 @@ class Conversion:
     origin: Variables
     published: str | None
     scope: str = ""
+    copy: str | None = None
 
     def facts(self) -> dict[str, object]:
         """The account in short: ``{what: value}`` to print."""
@@ -126,7 +129,7 @@ def conversion_of(
     """As `convert`, with the account of the conversion instead of warnings."""
     located = find_source(source)
     origin, name = located.path, name or located.published
-    with checkpoints.open_variables(origin) as variables:
+    with open_copy(origin, ema) as variables:
         label = str(variables.path)
         view = network_view(variables, label, scope)
         shapes, network = view.shapes, view.network
@@ -168,6 +171,7 @@ def conversion_of(
         *_head_notes(network, head, arguments, unused, label),
         *_finiteness_notes(slim_variables(model), strict, label),
         *_checksum_notes(variables),
+        *copy_notes(variables, ema),
     ]
     return Conversion(
         model=model,
@@ -182,6 +186,7 @@ def conversion_of(
         origin=origin,
         published=info.name if info and name is not None else None,
         scope=view.scope,
+        copy=variables.copy,
     )
 
 

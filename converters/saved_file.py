@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import checkpoints
 from converters.conversion import Conversion
+from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
 from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
@@ -44,7 +45,8 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
         "outputs": {"result": NO_GRAPH, "compared": 0, "notes": []},
     }
     if reports[0].passed:
-        with runnable_graph(conversion.origin) as graph:
+        # The graph in such an archive has the averaged values.
+        with runnable_graph({} if conversion.copy == PRISTINE else conversion.origin) as graph:
             if graph is not None:
                 try:
                     reports.append(verify_outputs(name, model, graph, conversion.source, partial=partial))
@@ -82,7 +84,7 @@ def _has_strides_of_meta_file(conversion: Conversion) -> bool:
 
 
 def _weights(conversion: Conversion, model, name: str) -> Report:
-    with checkpoints.open_variables(conversion.origin) as variables:
+    with open_copy(conversion.origin, "never" if conversion.copy == PRISTINE else "auto") as variables:
         averaged = conversion.averaged > 0
         report = verify_saved(
             name,

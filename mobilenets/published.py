@@ -33,7 +33,7 @@ class Row(NamedTuple):
     parameters: float | None
     top1: float
     top5: float | None
-    options: Mapping[str, str | bool] = {}
+    options: Mapping[str, Any] = {}
 
 
 ROWS = (
@@ -139,7 +139,7 @@ class ModelInfo:
     published_parameters_millions: float | None
     top1: float
     top5: float | None
-    options: Mapping[str, str | bool] = dataclasses.field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the attributes as JSON values."""

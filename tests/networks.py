@@ -21,6 +21,9 @@ SCOPES = {
     "inception_v2": "InceptionV2",
 }
 
+# Families whose heads take maps of any size; MobileNet V3 needs at least 7x7, or square ones of known size.
+ANY_SIZE = [family for family in CONSTRUCTORS if family != "mobilenet_v3"]
+
 LEAVES = {
     ("Conv2D", "kernel"): "weights",
     ("Conv2D", "bias"): "biases",

@@ -39,7 +39,7 @@ assert set(mobilenets.__all__) >= {
     "preprocess", "variable_shapes", "widths",
 }
 assert mobilenets.get_model_info("mobilenet_v2_035_96").macs == 11935408
-assert len(mobilenets.list_models()) == 39
+assert len(mobilenets.list_models()) == 45
 assert mobilenets.widths("mobilenet_v2", 1.4)["MobilenetV2/Conv_1"] == 1792
 mobilenets.preprocess
 print(sorted({"keras", "tensorflow", "jax", "torch"} & set(sys.modules)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mobilenets
-from tests.networks import CONSTRUCTORS, SCOPES, dtype_policy, slim_weights
+from tests.networks import ANY_SIZE, CONSTRUCTORS, SCOPES, dtype_policy, slim_weights
 
 FAMILIES = list(CONSTRUCTORS)
 STOCK = {
@@ -21,6 +21,7 @@ STOCK = {
     "BatchNormalization",
     "ReLU",
     "Add",
+    "Multiply",
     "Identity",
     "Concatenate",
     "MaxPooling2D",
@@ -32,10 +33,11 @@ STOCK = {
 MULTIPLIERS = {
     "mobilenet_v1": (0.25, 0.5, 0.75, 1.0),
     "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    "mobilenet_v3": (),
     "inception_v2": (1.0,),
 }
 PUBLISHED = [(family, multiplier) for family in FAMILIES for multiplier in MULTIPLIERS[family]]
-REGULARIZED = {"mobilenet_v1": 15, "mobilenet_v2": 36, "inception_v2": 69}
+REGULARIZED = {"mobilenet_v1": 15, "mobilenet_v2": 36, "mobilenet_v3": 49, "inception_v2": 69}
 
 
 def table(path: pathlib.Path) -> list[dict[str, str]]:
@@ -94,7 +96,7 @@ def test_all_layers_are_stock_with_valid_names(family):
     assert type(model).__module__.startswith("keras.")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANY_SIZE)
 def test_heads_share_everything_before_them(family):
     features = {"mobilenet_v1": 512, "mobilenet_v2": 1280, "inception_v2": 512}[family]
     x = images(2, 70, 100, 3)
@@ -122,7 +124,7 @@ def test_heads_share_everything_before_them(family):
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (97, 64)])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANY_SIZE)
 def test_open_sizes_compute_the_same_as_fixed_ones(family, size):
     x = images(1, *size, 3)
     fixed = CONSTRUCTORS[family](0.5, (*size, 3), num_classes=5)
@@ -157,10 +159,10 @@ def test_predictions_are_the_softmax_of_the_logits(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_endpoints_after_saving(family, tmp_path):
-    model = CONSTRUCTORS[family](0.5, (64, 48, 3), num_classes=11)
+    model = CONSTRUCTORS[family](0.5, (64, 64, 3), num_classes=11)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    x = images(1, 64, 48, 3)
+    x = images(1, 64, 64, 3)
     before = evaluate(model, mobilenets.endpoints(model), x)
     after = evaluate(loaded, mobilenets.endpoints(loaded), x)
     assert list(before) == list(after)
@@ -216,7 +218,9 @@ def test_no_weight_decay_means_no_losses(family, weight_decay):
     assert CONSTRUCTORS[family](0.5, (32, 32, 3), weight_decay=weight_decay).losses == []
 
 
-@pytest.mark.parametrize(("family", "default"), [("mobilenet_v1", 0.001), ("mobilenet_v2", 0.2), ("inception_v2", 0.2)])
+@pytest.mark.parametrize(
+    ("family", "default"), [("mobilenet_v1", 0.001), *((f, 0.2) for f in FAMILIES if f != "mobilenet_v1")]
+)
 def test_training_arguments_reach_the_layers(family, default):
     plain = CONSTRUCTORS[family](0.5, (32, 32, 3))
     custom = CONSTRUCTORS[family](0.5, (32, 32, 3), batch_norm_momentum=0.9, dropout_rate=0.5, name="mine")

@@ -1,4 +1,4 @@
-"""The 39 published models: facts, names and handles."""
+"""The published models: facts, names and handles."""
 
 import dataclasses
 import inspect
@@ -51,6 +51,12 @@ FIGURES = {
     "mobilenet_v1_025_192": (34, 29.96, 30.21, 47.7, 72.3),
     "mobilenet_v1_025_160": (21, 20.80, 21.06, 45.5, 70.3),
     "mobilenet_v1_025_128": (14, 13.31, 13.57, 41.5, 66.3),
+    "mobilenet_v3_large_100_224": (217, 215.31, 216.59, 75.2, None),
+    "mobilenet_v3_large_075_224": (155, 153.28, 154.56, 73.3, None),
+    "mobilenet_v3_small_100_224": (66, 55.49, 56.51, 67.5, None),
+    "mobilenet_v3_small_075_224": (44, 42.38, 43.40, 65.4, None),
+    "mobilenet_v3_large_minimalistic_100_224": (209, 207.86, 209.14, 72.3, None),
+    "mobilenet_v3_small_minimalistic_100_224": (65, 51.26, 52.29, 61.9, None),
     "inception_v2": (None, None, None, 73.9, 91.8),
 }
 
@@ -70,32 +76,41 @@ SIZES = {
 }
 
 # Published multiply-adds that differ from the graphs: all of 0.75, and 0.25 with 192 pixels.
-MISPRINTED = {f"mobilenet_v1_075_{size}" for size in (224, 192, 160, 128)} | {"mobilenet_v1_025_192"}
+V3_SIZES = {
+    "mobilenet_v3_large_100_224": (1280, 5_508_713, 5_484_313, 5.4),
+    "mobilenet_v3_large_075_224": (1280, 4_013_897, 3_994_809, 4.0),
+    "mobilenet_v3_small_100_224": (1024, 2_555_993, 2_543_881, 2.9),
+    "mobilenet_v3_small_075_224": (1024, 2_052_577, 2_042_897, 2.4),
+    "mobilenet_v3_large_minimalistic_100_224": (1280, 3_949_969, 3_925_569, 3.9),
+    "mobilenet_v3_small_minimalistic_100_224": (1024, 2_057_873, 2_045_761, 2.0),
+}
+# Published multiply-adds that no code of the small MobileNet V3 gives.
+MISPRINTED_V3 = {"mobilenet_v3_small_100_224", "mobilenet_v3_small_minimalistic_100_224"}
+MISPRINTED = MISPRINTED_V3 | {f"mobilenet_v1_075_{size}" for size in (224, 192, 160, 128)} | {"mobilenet_v1_025_192"}
 
 
 def test_all_models_are_listed_once():
     assert mobilenets.list_models() == list(FIGURES)
-    assert [len(mobilenets.list_models(family)) for family in ("mobilenet_v2", "mobilenet_v1", "inception_v2")] == [
-        22,
-        16,
-        1,
-    ]
-    with pytest.raises(ValueError, match="mobilenet_v3"):
-        mobilenets.list_models("mobilenet_v3")
+    counts = {"mobilenet_v1": 16, "mobilenet_v2": 22, "mobilenet_v3": 6, "inception_v2": 1}
+    assert {family: len(mobilenets.list_models(family)) for family in mobilenets.SCOPES} == counts
+    with pytest.raises(ValueError, match="mobilenet_v4"):
+        mobilenets.list_models("mobilenet_v4")
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures(name):
     info = mobilenets.get_model_info(name)
     published_macs, base_macs, macs, top1, top5 = FIGURES[name]
-    features, parameters, trainable, published_parameters = SIZES[info.family, info.depth_multiplier]
+    features, parameters, trainable, published_parameters = (
+        V3_SIZES[name] if name in V3_SIZES else SIZES[info.family, info.depth_multiplier]
+    )
     assert info.name == name
     assert (info.top1, info.top5) == (top1, top5)
     assert (info.num_features, info.num_classes) == (features, 1001)
     assert (info.parameters, info.trainable_parameters) == (parameters, trainable)
     assert info.published_macs_millions == published_macs
     assert info.published_parameters_millions == published_parameters
-    assert info.fixed_image_size is (info.family == "mobilenet_v2")
+    assert info.fixed_image_size is (info.family in ("mobilenet_v2", "mobilenet_v3"))
     if macs:
         assert round(info.macs / 1e6, 2) == macs
         assert round((info.macs - 1001 * features) / 1e6, 2) == base_macs
@@ -123,7 +138,7 @@ def test_the_model_has_the_published_facts(name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_feature_vector_has_the_published_length(name):
     info = mobilenets.get_model_info(name)
-    model = mobilenets.build(f"{info.hub_handle}/feature_vector/5", input_shape=(32, 32, 3))
+    model = mobilenets.build(f"{info.hub_handle or name}/feature_vector/5", input_shape=(32, 32, 3))
     assert model.output.shape == (None, info.num_features)
 
 
@@ -145,6 +160,10 @@ def test_downloads():
         "http://download.tensorflow.org/models/mobilenet_v1_2018_08_02/mobilenet_v1_0.5_160.tgz",
         "mobilenet_v1_0.5_160.ckpt",
     )
+    assert links["mobilenet_v3_small_minimalistic_100_224"] == (
+        "https://storage.googleapis.com/mobilenet_v3/checkpoints/v3-small-minimalistic_224_1.0_float.tgz",
+        "v3-small-minimalistic_224_1.0_float/ema/model-498000",
+    )
     assert links["inception_v2"] == (
         "http://download.tensorflow.org/models/inception_v2_2016_08_28.tar.gz",
         "inception_v2.ckpt",
@@ -158,6 +177,9 @@ def test_downloads():
         ("mobilenet_v2_1.0_224", "mobilenet_v2_100_224"),
         ("mobilenet_v1_0.5_160", "mobilenet_v1_050_160"),
         ("inception_v2_2016_08_28", "inception_v2"),
+        ("v3-small_224_0.75_float", "mobilenet_v3_small_075_224"),
+        ("v3-large-minimalistic_224_1.0_float", "mobilenet_v3_large_minimalistic_100_224"),
+        ("google/imagenet/mobilenet_v3_large_075_224/feature_vector/5", "mobilenet_v3_large_075_224"),
         ("google/imagenet/mobilenet_v1_025_128", "mobilenet_v1_025_128"),
         ("https://tfhub.dev/google/imagenet/mobilenet_v2_140_224", "mobilenet_v2_140_224"),
         ("https://tfhub.dev/google/imagenet/mobilenet_v2_140_224/classification/1", "mobilenet_v2_140_224"),
@@ -178,6 +200,7 @@ def test_names_and_handles(name_or_handle, name):
         ("mobilenet_v2_100", "mobilenet_v2_100_"),
         ("https://tfhub.dev/google/imagenet/mobilenet_v1_075_224x/classification/3", "mobilenet_v1_075_224"),
         ("inception_v3", "inception_v2"),
+        ("mobilenet_v3_large_minimalistic_075_224", "mobilenet_v3_large_minimalistic_100_224"),
         ("mobilenet_v2_035_96/detection/1", "mobilenet_v2_035_96"),
         ("", "_v"),
         (None, "_v"),
@@ -255,7 +278,8 @@ def test_constructors_share_their_signature(family):
         "rescale_inputs",
         "name",
     ]
+    own = ("output_stride", "scale_last_layer", "variant", "minimalistic")
     parameters = inspect.signature(CONSTRUCTORS[family]).parameters
-    assert [name for name in parameters if name not in ("output_stride", "scale_last_layer")] == shared
+    assert [name for name in parameters if name not in own] == shared
     positional = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional == shared[:4]

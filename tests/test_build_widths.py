@@ -95,14 +95,14 @@ def test_variables_without_logits(family):
 
 
 @pytest.mark.parametrize("family", ["mobilenet_v1", "inception_v2"])
-def test_only_v2_has_the_option_of_the_last_layer(family):
+def test_v1_and_inception_have_no_option_of_the_last_layer(family):
     with pytest.raises(ValueError, match=f"{family} has no option scale_last_layer"):
         mobilenets.widths(family, 0.5, scale_last_layer=True)
 
 
 def test_unknown_family():
-    with pytest.raises(ValueError, match="mobilenet_v3"):
-        mobilenets.widths("mobilenet_v3", 1.0)
+    with pytest.raises(ValueError, match="mobilenet_v4"):
+        mobilenets.widths("mobilenet_v4", 1.0)
 
 
 STRIDES = [2, 1, 2, 1, 2, 2, 1, 2]

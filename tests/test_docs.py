@@ -132,7 +132,7 @@ def models_table():
         size = f"{info.image_size}" if info.fixed_image_size else f"{info.image_size}, any"
         lines.append(
             f"| `{info.name}` | {size} | {info.depth_multiplier:g} | {info.num_features} | {info.parameters:,} | "
-            f"{info.macs / 1e6:.1f} | {info.top1} | {info.top5} |"
+            f"{info.macs / 1e6:.1f} | {info.top1} | {info.top5 or '-'} |"
         )
     return "\n".join(lines)
 

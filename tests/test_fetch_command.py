@@ -42,7 +42,7 @@ def test_other_names_of_a_model(published, name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "count"), [(["--family", "mobilenet_v1"], 16), (["--family", "inception_v2", "--all"], 39)]
+    ("arguments", "count"), [(["--family", "mobilenet_v1"], 16), (["--family", "inception_v2", "--all"], 45)]
 )
 def test_families(published, arguments, count):
     result = invoke(*arguments)

@@ -20,8 +20,8 @@ from tests.oracle.recipes import made_up_images, made_up_variables
 from tests.oracle.run import variable_shapes
 
 TOLERANCE = 1e-5
-# V2 keeps its size; the others take any, whatever the model was built for.
-SIZES = {"mobilenet_v1": (None, None), "mobilenet_v2": (64, 64), "inception_v2": (None, None)}
+# V2 and V3 keep their size; the others take any, whatever the model was built for.
+SIZES = {"mobilenet_v1": (None, None), "mobilenet_v2": (64, 64), "mobilenet_v3": (64, 64), "inception_v2": (None, None)}
 
 
 def made_up(family, multiplier, head, size=64):
@@ -35,6 +35,7 @@ def made_up(family, multiplier, head, size=64):
     params=[
         ("mobilenet_v1", 0.25, "classification"),
         ("mobilenet_v2", 0.35, "feature_vector"),
+        ("mobilenet_v3", 0.35, "classification"),
         ("inception_v2", 0.25, "classification"),
     ],
     ids=str,
@@ -107,7 +108,7 @@ def test_any_size(exported):
     family, model, folder = exported
     module = tf.saved_model.load(str(folder))
     images = made_up_images(96, 80)
-    if family == "mobilenet_v2":
+    if family in ("mobilenet_v2", "mobilenet_v3"):
         with pytest.raises((ValueError, TypeError, tf.errors.InvalidArgumentError)):
             module(images)
         return

@@ -19,7 +19,7 @@ from tests.oracle.hub_modules import write_tf1_module, write_tf2_module
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
 
-CASES = [("mobilenet_v1", 0.25, 64), ("mobilenet_v2", 0.35, 64), ("inception_v2", 0.25, 64)]
+CASES = [("mobilenet_v1", 0.25, 64), ("mobilenet_v2", 0.35, 64), ("mobilenet_v3", 0.35, 64), ("inception_v2", 0.25, 64)]
 WRITERS = {"TF1 format": write_tf1_module, "TF2 SavedModel": write_tf2_module}
 
 
@@ -39,8 +39,8 @@ def test_module_is_a_source(module):
     assert conversion.source_format == f"hub module ({form})"
     assert conversion.configuration["family"] == family
     assert conversion.configuration["depth_multiplier"] == multiplier
-    # Only MobileNet V2's modules have a size of their own.
-    assert conversion.model.input_shape[1] == (size if family == "mobilenet_v2" else 224)
+    # Only the modules of MobileNet V2 and V3 have a size of their own.
+    assert conversion.model.input_shape[1] == (size if family in ("mobilenet_v2", "mobilenet_v3") else 224)
     found = converters.slim_variables(conversion.model)
     assert {name: array.tobytes() for name, array in found.items()} == {
         name: array.tobytes() for name, array in variables.items()
@@ -56,7 +56,7 @@ def test_every_output_agrees_in_inference_and_in_training(module):
     names = [row.name for row in report.rows]
     outputs = [name for name in names if not name.startswith(("training: ", "after it: ", "regularization"))]
     scope = next(iter(variables)).partition("/")[0]
-    expected = {"mobilenet_v1": 31, "mobilenet_v2": 73, "inception_v2": 19}[family]
+    expected = {"mobilenet_v1": 31, "mobilenet_v2": 73, "mobilenet_v3": 67, "inception_v2": 19}[family]
     assert len(outputs) == expected and f"{scope}/global_pool" in outputs and "default" in outputs
     # In training mode all but what comes after the dropout: logits, predictions and default.
     assert sum(name.startswith("training: ") for name in names) == expected - 3

@@ -16,7 +16,12 @@ from tests.networks import CONSTRUCTORS, dtype_policy, set_weights, slim_weights
 from tests.oracle.recipes import loss_weights, made_up_images, made_up_variables
 from tests.oracle.run import train_step, variable_shapes
 
-FAMILIES = [("mobilenet_v1", 0.25, 96), ("mobilenet_v2", 0.35, 96), ("inception_v2", 0.5, 96)]
+FAMILIES = [
+    ("mobilenet_v1", 0.25, 96),
+    ("mobilenet_v2", 0.35, 96),
+    ("mobilenet_v3", 0.35, 96),
+    ("inception_v2", 0.5, 96),
+]
 TRAINING_CASES = [case for case in golden.CASES if case.startswith("t_")]
 DECAY = 4e-5
 # 0.99 as TF1's `assign_moving_average` has it: one minus a rate that is rounded to float32, in float64 too.
@@ -93,7 +98,7 @@ def test_golden_training_cases(case):
     """Gradients and moving statistics as recorded from the original networks."""
     meta, _ = golden.load(case)
     variables, images = golden.variables(meta), golden.images(meta["height"], meta["width"])
-    multiplier = {"depth_multiplier": meta["depth_multiplier"]}
+    multiplier = {"depth_multiplier": meta["depth_multiplier"], **meta["kwargs"]}
     _, loss, gradients, l2, moving = one_step(meta["family"], variables, images, "float64", **multiplier)
     assert loss == pytest.approx(meta["loss"], rel=1e-9)
     assert l2 == pytest.approx(meta["regularization_loss"], rel=1e-7)

@@ -14,7 +14,7 @@ from converters.commands.display import display_on_stderr
 @click.command("fetch", short_help="Download the archives of published models.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All models of a family.")
-@click.option("--all", "everything", is_flag=True, help="All 39 published models.")
+@click.option("--all", "everything", is_flag=True, help="All published models.")
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=pathlib.Path),

@@ -16,7 +16,7 @@ from converters.commands.display import display_on_stderr
 @click.option("--family", type=click.Choice(list(mobilenets.SCOPES)))
 @as_json
 def list_command(family, as_json):
-    """List the 39 published models."""
+    """List the published models."""
     from converters.text import text_of
 
     infos = [mobilenets.get_model_info(name) for name in mobilenets.list_models(family)]
@@ -31,9 +31,18 @@ def _models_table(infos):
     table = plain_table("name", right("multiplier"), *map(right, numeric))
     for info in infos:
         size = f"{info.image_size}{'' if info.fixed_image_size else ' (any)'}"
-        numbers = (f"{info.parameters:,}", f"{info.macs / 1e6:.1f}", f"{info.top1}", f"{info.top5}")
+        numbers = (f"{info.parameters:,}", f"{info.macs / 1e6:.1f}", f"{info.top1}", _top5(info))
         table.add_row(info.name, f"{info.depth_multiplier:g}", size, str(info.num_features), *numbers)
     return table
+
+
+def _top5(info):
+    return "-" if info.top5 is None else f"{info.top5}"
+
+
+def _options(info):
+    """The variant of a published model in words."""
+    return [name if value is True else str(value) for name, value in info.options.items()]
 
 
 @click.command("info", short_help="Print the facts of a model, or draw it.")
@@ -108,16 +117,16 @@ def _published_readable(info: mobilenets.ModelInfo) -> dict[str, object]:
     size = shape_text((info.image_size, info.image_size))
     return {
         "name": info.name,
-        "family": f"{info.family}, depth multiplier {info.depth_multiplier:g}",
+        "family": ", ".join([info.family, *_options(info), f"depth multiplier {info.depth_multiplier:g}"]),
         "image": f"{size}{'' if info.fixed_image_size else '; takes any size'}",
         "features": info.num_features,
         "classes": info.num_classes,
         "parameters": with_published(info.parameters, info.published_parameters_millions),
         "trainable_parameters": info.trainable_parameters,
         "multiply-adds": with_published(info.macs, info.published_macs_millions),
-        "published_accuracy": f"top-1 {info.top1} %, top-5 {info.top5} %",
+        "published_accuracy": f"top-1 {info.top1} %" + (f", top-5 {info.top5} %" if info.top5 else ""),
         "checkpoint": f"{info.checkpoint_path} in {info.checkpoint_url}",
-        "hub_handle": info.hub_handle,
+        "hub_handle": info.hub_handle or "none",
     }
 
 

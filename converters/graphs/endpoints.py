@@ -10,8 +10,9 @@ _BLOCK = r"expanded_conv(?:_(?P<block>\d{1,3}))?/"
 _ACTIVATION = r"(?:Relu6?|hard_swish/mul_1)"
 _FUSED = r"FusedBatchNorm(?:V2|V3)?"
 
-# (pattern of an operation's name, its endpoint), best first. "after_n" is the nth layer after the last block. V1 and Inception V2 open their scope twice, MobileNet V2
-# and V3 once. Tools that remove Identity operations and fold batch norms leave the operation before the endpoint.
+# (pattern of an operation's name, its endpoint), best first; "after_n" is the nth layer after the last block. V1 and
+# Inception V2 open their scope twice, MobileNet V2 and V3 once. Tools that remove Identity operations and fold batch
+# norms leave the operation before the endpoint.
 _OPERATIONS = [
     (re.compile(_SCOPE + pattern), endpoint)
     for pattern, endpoint in [

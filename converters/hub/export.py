@@ -25,8 +25,9 @@ DEFAULT_MOMENTUM = 0.99
 def export_hub(model: keras.Model, folder: str | pathlib.Path, force: bool = False) -> None:
     """Writes ``model`` as a TF-Hub module in TF2 format.
 
-    MobileNet V2 and V3 keep their image size; MobileNet V1 and Inception V2 take any, as the published modules do. Training
-    mode computes with TF1's fused batch norm, so moving variances take in unbiased variances, as the originals do.
+    MobileNet V2 and V3 keep their image size; MobileNet V1 and Inception V2 take any, as the published modules do.
+    Training mode computes with TF1's fused batch norm, so moving variances take in unbiased variances, as the
+    originals do.
 
     Args:
         model: a float32 network of this project with the head "classification" or "feature_vector" that takes images

@@ -21,6 +21,7 @@ from converters.weights import is_logits, is_trainable
 from mobilenets import slim_name
 
 Arrays = Mapping[str, np.ndarray]
+SCALING = "scale_last_layer"
 VALUES = {"always": "averaged", "never": "plain"}
 
 
@@ -103,10 +104,17 @@ def _different_networks(found: Arrays, theirs: Network) -> tuple[str, ...]:
         ours = recognise(checkpoints.open_variables(found).shapes, "")
     except ConversionError:
         return ()
-    ours_text, theirs_text = (f"{side.family} {side.depth_multiplier:g}" for side in (ours, theirs))
+    ours_text, theirs_text = (
+        " ".join([side.family, *_variant(side), f"{side.depth_multiplier:g}"]) for side in (ours, theirs)
+    )
     if ours_text == theirs_text:
         return ()
     return (f"These are different networks: the model is {ours_text}, the reference {theirs_text}.",)
+
+
+def _variant(network: Network) -> list[str]:
+    """The options of a network in words."""
+    return [name if value is True else value for name, value in network.options.items() if value and name != SCALING]
 
 
 def verify_saved(

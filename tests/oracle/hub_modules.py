@@ -44,7 +44,7 @@ def write_tf1_module(
         family: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3" or "inception_v2".
         variables: `{slim name: array}`.
         depth_multiplier: Factor of all widths.
-        image_size: Of MobileNet V2's and V3's inputs, which are fixed; recorded as the default of the others, which are not.
+        image_size: Of MobileNet V2's and V3's inputs, which are fixed; recorded as the default of the others.
         classification: With logits, or a feature vector module.
         num_classes: Classes of the logits.
         dropout_keep_prob: In the training graph; None: the family's own.

@@ -1,7 +1,8 @@
 """The original networks, written with TF-Slim's own layers: what every conversion is compared with.
 
 Scopes, operation names, endpoints, defaults and arg scopes are those of `research/slim/nets` (`mobilenet_v1.py`,
-`mobilenet/mobilenet_v2.py` and `mobilenet_v3.py` with `mobilenet.py` and `conv_blocks.py`, `inception_v2.py` with `inception_utils.py`).
+`mobilenet/mobilenet_v2.py` and `mobilenet_v3.py` with `mobilenet.py` and `conv_blocks.py`, `inception_v2.py` with
+`inception_utils.py`).
 Nothing of the library is imported here, so that a mistake in one is not repeated in the other.
 Pooling before the logits is global in all, as in the hub modules (slim's `global_pool=True`).
 """
@@ -62,8 +63,8 @@ def network(
         is_training: Batch statistics and dropout, or moving statistics and none.
         output_stride: Stops the striding there and dilates instead (MobileNets only); ends at the last feature map.
         first_stride: Stride of the first convolution; None: that of the tables, 2 in slim's own code.
-        finegrain: MobileNet V2's and V3's `finegrain_classification_mode`: multipliers below 1 leave the last layer alone.
-            None: yes, as in every published model.
+        finegrain: `finegrain_classification_mode` of MobileNet V2 and V3: multipliers below 1 leave the last layer
+            alone. None: yes, as in every published model.
         batch_norm_decay: Of the moving statistics; None: the family's own.
         weight_decay: L2 strength on the weights of plain convolutions.
         dropout_keep_prob: None: the family's own.
