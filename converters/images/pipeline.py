@@ -76,8 +76,19 @@ def _dataset(paths: list[str], size: tuple[int, int], batch_size: int) -> tf.dat
         return number, _prepared(tf.io.read_file(path), size)
 
     files = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths]).enumerate()
-    images = files.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).ignore_errors()
-    return images.batch(batch_size).prefetch(1)
+    images = files.map(load, num_parallel_calls=os.cpu_count() or 1, deterministic=True).ignore_errors()
+    return without_autotuner(images.batch(batch_size).prefetch(1))
+
+
+def without_autotuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns the dataset without tf.data's autotuner.
+
+    The autotuner sleeps 10, 20, 40, ... 5120 ms between its checks. Ending a pipeline can wait for its next check,
+    which is at 2.55, 5.11 or 10.23 s after the start.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _prepared(encoded: tf.Tensor, size: tuple[int, int], central_fraction: float = 0.875) -> tf.Tensor:
