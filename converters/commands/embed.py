@@ -14,6 +14,8 @@ from converters.commands.images import (
     list_option,
     open_model,
     print_broken,
+    print_note,
+    runtime_option,
 )
 
 
@@ -27,8 +29,9 @@ from converters.commands.images import (
 @click.option("--force", is_flag=True, help="Replace OUTPUT, and the parts of another job for it.")
 @image_size_option
 @batch_size_option
+@runtime_option
 @as_json
-def embed_command(model, images, lists, output, force, image_size, batch_size, as_json):
+def embed_command(model, images, lists, output, force, image_size, batch_size, runtime, as_json):
     """Write the feature vectors of images to a file.
 
     MODEL is a .keras file, a checkpoint, or the name of a published model, which is downloaded. IMAGE is a file, a
@@ -43,9 +46,11 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, a
         from converters.images.embedding import check_features_path
 
         check_features_path(output)
-        opened = open_model(display, model, image_size)
+        opened = open_model(display, model, image_size, runtime)
         display.step("Embedding")
-        result = converters.embed(opened, paths, output, batch_size=batch_size, force=force, progress=display.images)
+        result = converters.embed(
+            opened, paths, output, batch_size=batch_size, force=force, progress=display.images, note=print_note
+        )
     print_broken(result.broken)
     facts = {
         "output": str(result.output),

@@ -15,6 +15,8 @@ from converters.commands.images import (
     list_option,
     open_model,
     print_broken,
+    print_note,
+    runtime_option,
 )
 
 
@@ -26,8 +28,9 @@ from converters.commands.images import (
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Number of classes per image.")
 @image_size_option
 @batch_size_option
+@runtime_option
 @as_json
-def predict_command(model, images, lists, labels, top, image_size, batch_size, as_json):
+def predict_command(model, images, lists, labels, top, image_size, batch_size, runtime, as_json):
     """Print the likeliest classes of images, and their probabilities.
 
     MODEL is a .keras file, a checkpoint, or the name of a published model, which is downloaded. IMAGE is a file (JPEG,
@@ -40,19 +43,22 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, a
         load_keras(display)
         import converters
         from converters.images.labels import labels_of
-        from converters.images.pipeline import Broken
+        from converters.images.pipeline import Broken, first_images
 
-        opened = open_model(display, model, image_size)
+        opened = open_model(display, model, image_size, runtime)
         display.step("Looking for the labels")
         names, note = labels_of(opened.num_classes(), labels)
         if note:
             click.echo(f"Note: {note} Use --labels for a file of labels.", err=True)
         display.step("Predicting")
+        logits = opened.logits(first_images(paths, opened.image_size))
+        for sentence in logits.notes:
+            print_note(sentence)
         if sys.stdout.isatty():
             display.hide()  # The answers themselves show the progress.
         total = sum(1 for _ in paths)
         separator = "[\n"
-        for number, answer in enumerate(converters.predict(opened, paths, top, batch_size), 1):
+        for number, answer in enumerate(converters.predict(opened, paths, top, batch_size, logits), 1):
             if isinstance(answer, Broken):
                 any_broken = True
                 print_broken([answer])

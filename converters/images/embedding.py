@@ -16,7 +16,7 @@ import checkpoints
 from converters.images.embedding_files import WRITERS, Part, metadata_of, read_part, write_part
 from converters.images.files import chunks
 from converters.images.models import ImageModel
-from converters.images.pipeline import Broken, image_batches
+from converters.images.pipeline import Broken, first_images, image_batches
 from converters.staging import check_output
 
 FORMAT = "mobilenets embedding 1"
@@ -48,11 +48,14 @@ class Embedder:
     Args:
         model: A model that pools its features; a classification model does too.
         batch_size: The number of images that the network takes at once. Another size may round differently.
+        first: A few images, on which the runtime is compared with the exact model; seeded noise by default.
     """
 
-    def __init__(self, model: ImageModel, batch_size: int = 32):
+    def __init__(self, model: ImageModel, batch_size: int = 32, first: np.ndarray | None = None):
         self.num_features = model.num_features()
-        self._features, self._image_size, self._batch_size = model.features(), model.image_size, batch_size
+        inference = model.features(first)
+        self.runtime, self.notes = inference.runtime, inference.notes
+        self._features, self._image_size, self._batch_size = inference, model.image_size, batch_size
 
     def __call__(self, paths: Sequence[str]) -> Part:
         """Returns the feature vectors of the images that can be read, in order.
@@ -79,6 +82,7 @@ def embed(
     batch_size: int = 32,
     force: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> Embedding:
     """Writes the feature vectors of images to a file, in bounded memory.
 
@@ -96,6 +100,7 @@ def embed(
         batch_size: The number of images that the network takes at once.
         force: Whether to replace an existing output, or the parts of another job.
         progress: Called with the number of finished images, and of all images.
+        note: Called with sentences on the runtime.
 
     Raises:
         ValueError: The model has no feature vectors, the output has another suffix or exists, there are no images, the
@@ -109,7 +114,7 @@ def embed(
     """
     output = pathlib.Path(output)
     check_features_path(output)
-    embedder = Embedder(model, batch_size)
+    model.num_features()
     count, digest = _digest(images)
     if not count:
         raise ValueError("There are no images to embed.")
@@ -119,6 +124,7 @@ def embed(
         "images": digest,
         "part_size": part_size,
         "batch_size": batch_size,
+        "runtime": model.runtime,
     }
     parts = output.with_name(f"{output.name}.parts")
     done = metadata_of(output) if output.exists() else {}
@@ -128,6 +134,9 @@ def embed(
         return _report(output, done, resumed=count)
     if output.exists() and not force and _job_in(parts) != job:
         raise ValueError(f"The output {output} exists; use --force (force=True) to replace it.")
+    embedder = Embedder(model, batch_size, first_images(images, model.image_size))
+    for sentence in embedder.notes:
+        note(sentence)
     _prepare(parts, job, force)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):

@@ -14,7 +14,7 @@ import numpy as np
 import checkpoints
 from converters.images.labelled import Labelled
 from converters.images.models import ImageModel
-from converters.images.pipeline import Broken, image_batches
+from converters.images.pipeline import Broken, first_images, image_batches
 
 FORMAT = "mobilenets evaluation 1"
 # Number of images between two writes of the journal.
@@ -75,6 +75,7 @@ def evaluate(
     *,
     batch_size: int = 32,
     progress: Callable[[int], None] = lambda done: None,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> Evaluation:
     """Counts how often a model is right, and resumes an interrupted run that used the same journal.
 
@@ -88,13 +89,16 @@ def evaluate(
             the end. The journal of another model or of other images is ignored.
         batch_size: The number of images that the network takes at once.
         progress: Called with the number of finished images.
+        note: Called with sentences on the runtime.
 
     Raises:
         ValueError: The model does not classify, or no image can be read.
         OSError: The journal cannot be written.
     """
     journal = pathlib.Path(journal)
-    logits = model.logits()
+    logits = model.logits(first_images((image.path for image in images), model.image_size))
+    for sentence in logits.notes:
+        note(sentence)
     job = _job(model, images, batch_size)
     result = _read(journal, job)
     progress(result.done)
@@ -141,7 +145,7 @@ def _added(one: Evaluation, other: Evaluation) -> Evaluation:
 
 
 def _job(model: ImageModel, images: Sequence[Labelled], batch_size: int) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {model.digest()} {batch_size} {STEP}".encode())
+    digest = hashlib.sha256(f"{FORMAT} {model.digest()} {model.runtime} {batch_size} {STEP}".encode())
     for image in images:
         digest.update(os.fsencode(os.path.abspath(image.path)) + f"\0{image.index}\0".encode())
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Set
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,12 @@ def image_batches(paths: Iterable[str], image_size: int | tuple[int, int], batch
         if done < len(chunk):
             none = np.empty((0, *size, 3), np.float32)
             yield Batch(_entries(chunk, range(done, len(chunk)), set()), none)
+
+
+def first_images(paths: Iterable[str], image_size: int | tuple[int, int], count: int = 4) -> np.ndarray:
+    """Returns up to ``count`` of the first images; broken ones are left out."""
+    (batch,) = list(image_batches(list(islice(paths, count)), image_size, count))[:1] or [None]
+    return np.empty((0, *height_and_width(image_size), 3), np.float32) if batch is None else batch.images
 
 
 def _dataset(paths: list[str], size: tuple[int, int], batch_size: int) -> tf.data.Dataset:

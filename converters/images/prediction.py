@@ -7,6 +7,7 @@ import numpy as np
 
 from converters.images.models import ImageModel
 from converters.images.pipeline import Broken, image_batches
+from converters.runtimes.choice import Inference
 
 
 class Guess(NamedTuple):
@@ -24,7 +25,7 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: ImageModel, paths: Iterable[str], top: int = 5, batch_size: int = 32
+    model: ImageModel, paths: Iterable[str], top: int = 5, batch_size: int = 32, logits: Inference | None = None
 ) -> Iterator[Prediction | Broken]:
     """Classifies images, in bounded memory.
 
@@ -33,6 +34,7 @@ def predict(
         paths: Any number of image files.
         top: The number of classes for each image.
         batch_size: The number of images that the network takes at once.
+        logits: From ``model.logits``; by default made here, with a runtime compared on noise.
 
     Yields:
         A `Prediction` or a `Broken` for every path, in order.
@@ -44,7 +46,7 @@ def predict(
         >>> for answer in converters.predict(converters.open_image_model("model.keras"), ["panda.jpg"], top=1):
         ...     print(answer.path, answer.guesses)
     """
-    logits = model.logits()
+    logits = logits or model.logits()
     for batch in image_batches(paths, model.image_size, batch_size):
         rows = iter(softmax(logits(batch.images)) if len(batch.images) else ())
         for entry in batch.entries:
