@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
 
 
 class ImagePaths(Iterable[str]):
@@ -15,7 +15,7 @@ class ImagePaths(Iterable[str]):
     Args:
         names: Files; folders; or globs such as ``photos/**/*.png`` where no file has that name. A folder stands for
             all files in it and in its subfolders that end like images (`SUFFIXES`), sorted by name; names that begin
-            with a dot are skipped.
+            with a dot are skipped, and a linked folder is searched once.
         lists: Text files with one path per line; empty lines are skipped.
 
     Raises:
@@ -44,7 +44,7 @@ class ImagePaths(Iterable[str]):
             else:
                 yield name
         for path in self.lists:
-            with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+            with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
                 yield from filter(None, (line.rstrip("\r\n") for line in lines))
 
 
@@ -59,7 +59,14 @@ def _in_folder(folder: str) -> Iterator[str]:
     def fail(error: OSError):
         raise error
 
-    for place, folders, files in os.walk(folder, onerror=fail):
+    # Links can form loops, so each real folder is searched once.
+    searched = set()
+    for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        real = os.path.realpath(place)
+        if real in searched:
+            folders.clear()
+            continue
+        searched.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         images = (name for name in sorted(files) if name.lower().endswith(SUFFIXES) and not name.startswith("."))
         yield from (os.path.join(place, name) for name in images)

@@ -61,7 +61,7 @@ def labels_file(path: str | os.PathLike, folder: str | os.PathLike, num_classes:
         OSError: The file cannot be read.
     """
     listed = []
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
