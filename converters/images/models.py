@@ -21,8 +21,6 @@ from converters.runtimes.choice import Inference, check_runtime
 from converters.sources import find_source
 from converters.text import shape_text
 
-Images = np.ndarray
-
 
 @dataclass(frozen=True)
 class ImageModel:
@@ -62,7 +60,7 @@ class ImageModel:
         """
         return self._endpoint("global_pool").shape[-1]
 
-    def logits(self, first: Images | None = None) -> Inference:
+    def logits(self, first: np.ndarray | None = None) -> Inference:
         """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to logits ``(count, classes)``.
 
         Args:
@@ -70,7 +68,7 @@ class ImageModel:
         """
         return self._function("Logits", first)
 
-    def features(self, first: Images | None = None) -> Inference:
+    def features(self, first: np.ndarray | None = None) -> Inference:
         """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to vectors ``(count, features)``.
 
         Args:
@@ -99,17 +97,17 @@ class ImageModel:
         what = {"Logits": "classify: it has no logits", "global_pool": "give feature vectors: it does not pool"}[name]
         raise ConversionError(f"{self.name} does not {what}. It has another head.")
 
-    def _function(self, name: str, first: Images | None) -> Inference:
+    def _function(self, name: str, first: np.ndarray | None) -> Inference:
         unit_range = takes_unit_range(self.model)
 
-        def as_taken(images: Images) -> Images:
+        def as_taken(images: np.ndarray) -> np.ndarray:
             return images if unit_range else 2 * images - 1
 
         network = keras.Model(self.model.input, self._endpoint(name))
         compared = None if first is None or not len(first) else as_taken(first)
         infer = inference_function(network, self.runtime, self.threads, images=compared)
 
-        def run(images: Images) -> np.ndarray:
+        def run(images: np.ndarray) -> np.ndarray:
             outputs = infer(as_taken(images))
             return outputs.reshape(len(images), outputs.shape[-1])
 

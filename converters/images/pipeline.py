@@ -72,8 +72,8 @@ def image_batches(paths: Iterable[str], image_size: int | tuple[int, int], batch
 
 def first_images(paths: Iterable[str], image_size: int | tuple[int, int], count: int = 4) -> np.ndarray:
     """Returns up to ``count`` of the first images; broken ones are left out."""
-    (batch,) = list(image_batches(list(islice(paths, count)), image_size, count))[:1] or [None]
-    return np.empty((0, *height_and_width(image_size), 3), np.float32) if batch is None else batch.images
+    batches = [batch.images for batch in image_batches(islice(paths, count), image_size, count)]
+    return np.concatenate([np.empty((0, *height_and_width(image_size), 3), np.float32), *batches])
 
 
 def _dataset(paths: list[str], size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
@@ -90,8 +90,8 @@ def _dataset(paths: list[str], size: tuple[int, int], batch_size: int) -> tf.dat
 def without_autotuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the dataset without tf.data's autotuner.
 
-    The autotuner sleeps 10, 20, 40, ... 5120 ms between its checks. Ending a pipeline can wait for its next check,
-    which is at 2.55, 5.11 or 10.23 s after the start.
+    The autotuner sleeps 10, 20, 40, ... 5120 ms between its checks, and ending a pipeline may wait for the next one.
+    The number of parallel calls is fixed here, so there is nothing to tune.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
