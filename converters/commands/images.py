@@ -1,6 +1,6 @@
 """What ``predict``, ``evaluate`` and ``embed`` share: options, the images, and the model.
 
-`predict` and `evaluate` exit with 1 if any image could not be read; `embed` skips such images and exits with 0.
+They exit with 1 if any image could not be read.
 """
 
 import pathlib
@@ -31,6 +31,9 @@ runtime_option = click.option(
     default="auto",
     show_default=True,
     help="What computes the network; auto takes the fastest that is installed and exact enough.",
+)
+upright_option = click.option(
+    "--upright", is_flag=True, help="Turn images upright by their EXIF orientation, which slim ignored."
 )
 list_option = click.option(
     "--list", "lists", multiple=True, type=existing_file, help="A file with the path of one image per line."
@@ -71,6 +74,15 @@ def open_model(display: Display, model: str, image_size: tuple[int, int] | None,
 def print_note(sentence: str) -> None:
     """Prints a note on standard error."""
     click.echo(f"Note: {sentence}", err=True)
+
+
+def print_skipped(paths: "ImagePaths") -> dict[str, int]:
+    """Prints and returns how many other files the folders hold, by suffix."""
+    skipped = paths.skipped()
+    if skipped:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in skipped.items())
+        print_note(f"The folders hold other files, which are not read: {counts}.")
+    return skipped
 
 
 def print_broken(broken: Iterable) -> None:

@@ -17,9 +17,12 @@ from converters.exporting.inference import inference_function
 from converters.images.sizes import height_and_width, image_size_of
 from converters.keras_file import load_checked_model
 from converters.parity.outputs import takes_unit_range
-from converters.runtimes.choice import Inference, check_runtime
+from converters.runtimes.choice import Inference, check_runtime, is_compared
 from converters.sources import find_source
 from converters.text import shape_text
+
+# Converting a network and comparing it with the exact model takes as long as some hundred images in Keras.
+FEW_IMAGES = 500
 
 
 @dataclass(frozen=True)
@@ -60,21 +63,24 @@ class ImageModel:
         """
         return self._endpoint("global_pool").shape[-1]
 
-    def logits(self, first: np.ndarray | None = None) -> Inference:
+    def logits(self, first: np.ndarray | None = None, count: int | None = None) -> Inference:
         """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to logits ``(count, classes)``.
 
         Args:
             first: A few images, on which the runtime is compared with the exact model; seeded noise by default.
+            count: Number of images of the job. For fewer than `FEW_IMAGES`, "auto" takes a converted network only if
+                the cache holds it, compared on the same first images; otherwise it takes "keras".
         """
-        return self._function("Logits", first)
+        return self._function("Logits", first, count)
 
-    def features(self, first: np.ndarray | None = None) -> Inference:
+    def features(self, first: np.ndarray | None = None, count: int | None = None) -> Inference:
         """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to vectors ``(count, features)``.
 
         Args:
             first: As in `logits`.
+            count: As in `logits`.
         """
-        return self._function("global_pool", first)
+        return self._function("global_pool", first, count)
 
     def digest(self) -> str:
         """Returns a sha256 of everything that the outputs depend on: all weights and the image size."""
@@ -97,7 +103,7 @@ class ImageModel:
         what = {"Logits": "classify: it has no logits", "global_pool": "give feature vectors: it does not pool"}[name]
         raise ConversionError(f"{self.name} does not {what}. It has another head.")
 
-    def _function(self, name: str, first: np.ndarray | None) -> Inference:
+    def _function(self, name: str, first: np.ndarray | None, count: int | None) -> Inference:
         unit_range = takes_unit_range(self.model)
 
         def as_taken(images: np.ndarray) -> np.ndarray:
@@ -105,7 +111,9 @@ class ImageModel:
 
         network = keras.Model(self.model.input, self._endpoint(name))
         compared = None if first is None or not len(first) else as_taken(first)
-        infer = inference_function(network, self.runtime, self.threads, images=compared)
+        few = self.runtime == "auto" and count is not None and count < FEW_IMAGES
+        runtime = "keras" if few and not is_compared(network, compared) else self.runtime
+        infer = inference_function(network, runtime, self.threads, images=compared)
 
         def run(images: np.ndarray) -> np.ndarray:
             outputs = infer(as_taken(images))

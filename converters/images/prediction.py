@@ -1,12 +1,12 @@
 """The likeliest classes of images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from converters.images.models import ImageModel
-from converters.images.pipeline import Broken, image_batches
+from converters.images.pipeline import Broken, image_batches, turned_note
 from converters.runtimes.choice import Inference
 
 
@@ -25,7 +25,13 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: ImageModel, paths: Iterable[str], top: int = 5, batch_size: int = 32, logits: Inference | None = None
+    model: ImageModel,
+    paths: Iterable[str],
+    top: int = 5,
+    batch_size: int = 32,
+    logits: Inference | None = None,
+    upright: bool = False,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Prediction | Broken]:
     """Classifies images, in bounded memory.
 
@@ -35,6 +41,8 @@ def predict(
         top: The number of classes for each image.
         batch_size: The number of images that the network takes at once.
         logits: From ``model.logits``; by default made here, with a runtime compared on noise.
+        upright: Whether to turn images upright by their EXIF orientation, which slim ignored.
+        note: Called at the end with a sentence on images that are not upright.
 
     Yields:
         A `Prediction` or a `Broken` for every path, in order.
@@ -47,10 +55,14 @@ def predict(
         ...     print(answer.path, answer.guesses)
     """
     logits = logits or model.logits()
-    for batch in image_batches(paths, model.image_size, batch_size):
+    turned = 0
+    for batch in image_batches(paths, model.image_size, batch_size, upright):
+        turned += batch.turned
         rows = iter(softmax(logits(batch.images)) if len(batch.images) else ())
         for entry in batch.entries:
             yield entry if isinstance(entry, Broken) else Prediction(entry, best(next(rows), top))
+    if sentence := turned_note(turned, upright):
+        note(sentence)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

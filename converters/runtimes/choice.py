@@ -1,5 +1,6 @@
 """The runtime of a job: the fastest that is installed and, on the first images, as exact as float32 can be."""
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +14,15 @@ import mobilenets
 from converters.parity.comparison import compare_outputs
 from converters.parity.exact import Exact, relative_error
 from converters.parity.outputs import in_dtype
-from converters.runtimes.network_cache import converted_file
-from converters.runtimes.table import CHOICES, RUNTIMES
+from converters.runtimes.network_cache import (
+    Verdict,
+    converted_file,
+    network_file,
+    read_verdict,
+    verdict_file,
+    write_verdict,
+)
+from converters.runtimes.table import CHOICES, RUNTIMES, Runtime
 
 SEED = 20180801
 # Images on which a runtime is compared with the exact model.
@@ -86,25 +94,51 @@ def converted_inference(
             extra = RUNTIMES[name].extra
             notes.append(f"{name} is not installed ({', '.join(missing)}): pip install 'mobilenets[{extra}]'.")
             continue
-        judge = judge or _Judge(model, images)
         try:
             with converted_file(model, RUNTIMES[name]) as path:
                 run = RUNTIMES[name].load(path, threads or usable_cores())
-                row = judge.row(run)
+                file = verdict_file(path, _compared(images), name, _version(RUNTIMES[name]))
+                verdict = read_verdict(file)
+                if verdict is None:
+                    # The exact model takes seconds to build, so its verdict is kept.
+                    judge = judge or _Judge(model, images)
+                    verdict = judge.verdict(run)
+                    write_verdict(file, verdict)
         except Exception as error:  # Converters and runtimes raise errors of many types.
             notes.append(f"{name} failed: {checkpoints.reason(error)}.")
             continue
-        if not row.passed:
-            notes.append(f"{name} is not used: it differs from the exact model by {row.reference_error:.2g} of the "
-                         f"largest output; {row.bound:.2g} is allowed.")  # fmt: skip
+        if not verdict.passed:
+            notes.append(f"{name} is not used: it differs from the exact model by {verdict.error:.2g} of the "
+                         f"largest output; {verdict.bound:.2g} is allowed.")  # fmt: skip
             continue
+        compared = "noise" if images is None else f"the first {len(images[:COMPARED])} images"
         note = (
-            f"The runtime is {name}: on {len(judge.images)} images it differs from the exact model by "
-            f"{row.reference_error:.2g} of the largest output ({row.bound:.2g} is allowed), and from Keras by "
-            f"{judge.from_keras(run):.2g}."
+            f"The runtime is {name}: on {compared} it differs from the exact model by {verdict.error:.2g} of the "
+            f"largest output ({verdict.bound:.2g} is allowed), and from Keras by {verdict.from_keras:.2g}."
         )
-        return Inference(run, name, row.reference_error, row.bound, judge.from_keras(run), (*notes, note)), ()
+        return Inference(run, name, verdict.error, verdict.bound, verdict.from_keras, (*notes, note)), ()
     return None, tuple(notes)
+
+
+def is_compared(model: keras.Model, images: np.ndarray | None) -> bool:
+    """Returns whether the cache holds the network for an installed runtime, compared on these images."""
+    if _unfit(model):
+        return False
+    for name, runtime in RUNTIMES.items():
+        if not runtime.missing():
+            file = verdict_file(network_file(model, runtime), _compared(images), name, _version(runtime))
+            verdict = read_verdict(file)
+            if verdict is not None and verdict.passed:
+                return True
+    return False
+
+
+def _compared(images: np.ndarray | None) -> np.ndarray | None:
+    return None if images is None else np.asarray(images[:COMPARED], np.float32)
+
+
+def _version(runtime: Runtime) -> str:
+    return " ".join(getattr(importlib.import_module(name), "__version__", "") for name in runtime.packages)
 
 
 def usable_cores() -> int:
@@ -139,12 +173,11 @@ class _Judge:
         rounding = max(relative_error(self.own, values), relative_error(fused, values))
         self.exact = Exact({"output": values}, {"output": rounding})
 
-    def row(self, run: Callable[[np.ndarray], np.ndarray]):
-        (row,) = compare_outputs(self.exact, {"output": run(self.images)}, {})
-        return row
-
-    def from_keras(self, run: Callable[[np.ndarray], np.ndarray]) -> float:
-        return relative_error(run(self.images), self.own)
+    def verdict(self, run: Callable[[np.ndarray], np.ndarray]) -> Verdict:
+        outputs = run(self.images)
+        (row,) = compare_outputs(self.exact, {"output": outputs}, {})
+        numbers = (row.reference_error, row.bound, relative_error(outputs, self.own))
+        return Verdict(bool(row.passed), *map(float, numbers))
 
 
 def _outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:

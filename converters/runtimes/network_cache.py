@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -16,6 +17,42 @@ import mobilenets
 from converters.runtimes.table import Runtime
 
 FORMAT = "mobilenets network 1"
+
+
+class Verdict(NamedTuple):
+    """A comparison of a runtime with the exact model; the attributes are those of `Inference`."""
+
+    passed: bool
+    error: float
+    bound: float
+    from_keras: float
+
+
+def verdict_file(network: Path, images: np.ndarray | None, runtime: str, version: str) -> Path:
+    """Returns where the comparison on some images is kept, next to the file of the network."""
+    digest = hashlib.sha256(f"{runtime} {version}".encode())
+    digest.update(b"noise" if images is None else np.ascontiguousarray(images).tobytes())
+    return network.with_name(f"compared-{digest.hexdigest()[:32]}.json")
+
+
+def read_verdict(file: Path) -> Verdict | None:
+    """Returns the comparison in a file; None if there is none."""
+    try:
+        return Verdict(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_verdict(file: Path, verdict: Verdict) -> None:
+    """Keeps a comparison, if the folder can be written."""
+    with contextlib.suppress(OSError), checkpoints.replacing(file) as path:
+        path.write_text(json.dumps(verdict._asdict()) + "\n")
+
+
+def network_file(model: keras.Model, runtime: Runtime) -> Path:
+    """Returns where the cache keeps the file of a fused model for a runtime."""
+    folder = checkpoints.cache_folder() / "networks" / network_digest(model)[:32] / runtime.format
+    return folder / f"network{runtime.suffix}"
 
 
 def network_digest(model: keras.Model) -> str:
@@ -36,8 +73,8 @@ def converted_file(model: keras.Model, runtime: Runtime) -> Iterator[Path]:
     A file whose sha256 is not the recorded one is written again. Where the cache folder cannot be written, the file is
     temporary.
     """
-    name = f"network{runtime.suffix}"
-    folder = checkpoints.cache_folder() / "networks" / network_digest(model)[:32] / runtime.format
+    kept_file = network_file(model, runtime)
+    folder, name = kept_file.parent, kept_file.name
     if _is_whole(folder):
         yield folder / name
         return
