@@ -175,10 +175,9 @@ def test_two_processes(model, images, output):
 
 def test_only_broken_images(model, tmp_path, output):
     paths = list(map(str, write_images(tmp_path / "bad", 3, broken=(0, 1, 2))))
-    result = embed(model, paths, output, **SIZES)
-    assert (result.count, len(result.broken)) == (0, 3)
-    paths, features = read(output)
-    assert len(paths) == 0 and len(features) == 0
+    with pytest.raises(ValueError, match=r"None of the 3 images can be read; the first: .*000\.png"):
+        embed(model, paths, output, **SIZES)
+    assert not output.exists() and not output.with_name(f"{output.name}.parts").exists()
 
 
 def test_names_that_are_not_utf8(model, tmp_path, output):
@@ -213,7 +212,7 @@ def test_the_command(file, images, output):
     listed = output.parent / "list.txt"
     listed.write_text("".join(f"{path}\n" for path in images))
     result = invoke(file, folder, "-o", output)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert result.stderr.count("Broken:") == len(BROKEN) and "004.png" in result.stderr
     assert "broken" in result.stdout and "5" in result.stdout
     facts = json.loads(invoke(file, "--list", listed, "-o", output, "--json").stdout)

@@ -47,7 +47,7 @@ def test_accuracy_next_to_the_published_one(folder, shared, cache):
     assert result.exit_code == 0, result.output
     assert re.search(r"top-1 .* % \(.* to .* with 95 % confidence\); published: 41\.5", result.stdout)
     assert re.search(r"top-5 .* % \(.* to .* with 95 % confidence\); published: 66\.3", result.stdout)
-    assert list(cache.iterdir()) == []
+    assert [entry.name for entry in cache.iterdir()] in ([], ["networks"])  # no journal is left
 
 
 def test_folders_and_a_file_of_labels_give_the_same(folder, shared, tmp_path):

@@ -218,3 +218,25 @@ def test_names_that_begin_with_a_dot_are_skipped_in_folders(tmp_path):
 def test_no_answers_are_a_list_too(folder, tmp_path):
     (tmp_path / "empty.txt").touch()
     assert json.loads(invoke(folder / "model.keras", "--list", tmp_path / "empty.txt", "--json").stdout) == []
+
+
+def test_linked_folders_are_searched_once(tmp_path):
+    (first,) = write_images(tmp_path / "elsewhere", 1)
+    (own,) = write_images(tmp_path / "images", 1)
+    for name in ("link", "second"):
+        (tmp_path / "images" / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
+    assert list(ImagePaths([tmp_path / "images"])) == [str(own), str(tmp_path / "images" / "link" / first.name)]
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".jfif", ".jpe", ".JPE"])
+def test_suffixes_of_images(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.touch()
+    (tmp_path / "notes.txt").touch()
+    assert list(ImagePaths([tmp_path])) == [str(path)]
+
+
+def test_a_list_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "list.txt").write_bytes("\ufeffa.png\r\nb.png\r\n\r\n".encode())
+    assert list(ImagePaths(lists=[tmp_path / "list.txt"])) == ["a.png", "b.png"]

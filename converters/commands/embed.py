@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import click
 
@@ -14,6 +15,10 @@ from converters.commands.images import (
     list_option,
     open_model,
     print_broken,
+    print_note,
+    print_skipped,
+    runtime_option,
+    upright_option,
 )
 
 
@@ -27,14 +32,16 @@ from converters.commands.images import (
 @click.option("--force", is_flag=True, help="Replace OUTPUT, and the parts of another job for it.")
 @image_size_option
 @batch_size_option
+@runtime_option
+@upright_option
 @as_json
-def embed_command(model, images, lists, output, force, image_size, batch_size, as_json):
+def embed_command(model, images, lists, output, force, image_size, batch_size, runtime, upright, as_json):
     """Write the feature vectors of images to a file.
 
     MODEL is a .keras file, a checkpoint, or the name of a published model, which is downloaded. IMAGE is a file, a
     folder, or a glob in quotes. If interrupted, run the same command again and it resumes: finished parts are kept in
-    OUTPUT.parts until OUTPUT is complete. Images that cannot be read are skipped; the reasons and their number are
-    printed.
+    OUTPUT.parts until OUTPUT is complete. Images that cannot be read are skipped: the reasons and their number are
+    printed, and the exit status is 1. If no image can be read, no file is written, and it is 2.
     """
     paths = image_paths(images, lists)
     with display_on_stderr() as display:
@@ -43,9 +50,19 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, a
         from converters.images.embedding import check_features_path
 
         check_features_path(output)
-        opened = open_model(display, model, image_size)
+        opened = open_model(display, model, image_size, runtime)
         display.step("Embedding")
-        result = converters.embed(opened, paths, output, batch_size=batch_size, force=force, progress=display.images)
+        result = converters.embed(
+            opened,
+            paths,
+            output,
+            batch_size=batch_size,
+            force=force,
+            progress=display.images,
+            note=print_note,
+            upright=upright,
+        )
+    skipped = print_skipped(paths)
     print_broken(result.broken)
     facts = {
         "output": str(result.output),
@@ -56,8 +73,9 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, a
     }
     if as_json:
         broken = [entry._asdict() for entry in result.broken]
-        click.echo(json.dumps(facts | {"broken": broken}, indent=1))
+        click.echo(json.dumps(facts | {"broken": broken, "other_files": skipped}, indent=1))
     else:
         from converters.text import facts_table, text_of
 
         click.echo(text_of(facts_table(facts)))
+    sys.exit(1 if result.broken else 0)

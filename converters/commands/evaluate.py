@@ -16,6 +16,8 @@ from converters.commands.images import (
     labels_option,
     open_model,
     print_broken,
+    print_note,
+    runtime_option,
 )
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 )
 @image_size_option
 @batch_size_option
+@runtime_option
 @as_json
-def evaluate_command(model, folder, labels_file, labels, journal, image_size, batch_size, as_json):
+def evaluate_command(model, folder, labels_file, labels, journal, image_size, batch_size, runtime, as_json):
     """Measure how often MODEL is right on the images in FOLDER/<class>/, and compare it with the published accuracy.
 
     The class folders are all named in the same way: by the index of the class (0389), by its label (giant_panda), or by
@@ -53,7 +56,7 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
         import converters
         from converters.images.evaluation import journal_name
 
-        opened = open_model(display, model, image_size)
+        opened = open_model(display, model, image_size, runtime)
         display.step("Looking for the images")
         images = _labelled_images(folder, labels_file, labels, opened.num_classes())
         if journal is None:
@@ -66,6 +69,7 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
             journal,
             batch_size=batch_size,
             progress=lambda done: display.images(done, len(images)),
+            note=print_note,
         )
     print_broken(result.broken)
     facts = _accuracy(opened, result)

@@ -1,6 +1,6 @@
 """What ``predict``, ``evaluate`` and ``embed`` share: options, the images, and the model.
 
-`predict` and `evaluate` exit with 1 if any image could not be read; `embed` skips such images and exits with 0.
+They exit with 1 if any image could not be read.
 """
 
 import pathlib
@@ -12,6 +12,7 @@ import click
 
 from converters.commands.console import ImageSize
 from converters.commands.display import Display
+from converters.runtimes.table import CHOICES
 
 if TYPE_CHECKING:
     from converters.images.files import ImagePaths
@@ -24,6 +25,16 @@ image_size_option = click.option(
     help="224 or 192x160 (height x width), for a model that takes any.  [as trained]",
 )
 batch_size_option = click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+runtime_option = click.option(
+    "--runtime",
+    type=click.Choice(CHOICES),
+    default="auto",
+    show_default=True,
+    help="What computes the network; auto takes the fastest that is installed and exact enough.",
+)
+upright_option = click.option(
+    "--upright", is_flag=True, help="Turn images upright by their EXIF orientation, which slim ignored."
+)
 list_option = click.option(
     "--list", "lists", multiple=True, type=existing_file, help="A file with the path of one image per line."
 )
@@ -46,7 +57,7 @@ def image_paths(images: tuple[str, ...], lists: tuple[pathlib.Path, ...]) -> "Im
     return ImagePaths(images, lists)
 
 
-def open_model(display: Display, model: str, image_size: tuple[int, int] | None) -> "ImageModel":
+def open_model(display: Display, model: str, image_size: tuple[int, int] | None, runtime: str) -> "ImageModel":
     """Opens a model, downloads it first if it is published, and prints the notes on its conversion."""
     from converters.errors import ConversionWarning
     from converters.images.models import open_image_model
@@ -54,10 +65,24 @@ def open_model(display: Display, model: str, image_size: tuple[int, int] | None)
     display.step(f"Opening {model}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConversionWarning)  # The notes are printed below.
-        opened = open_image_model(model, image_size, display.downloaded)
+        opened = open_image_model(model, image_size, display.downloaded, runtime)
     for note in opened.notes:
-        click.echo(f"Note: {note}", err=True)
+        print_note(note)
     return opened
+
+
+def print_note(sentence: str) -> None:
+    """Prints a note on standard error."""
+    click.echo(f"Note: {sentence}", err=True)
+
+
+def print_skipped(paths: "ImagePaths") -> dict[str, int]:
+    """Prints and returns how many other files the folders hold, by suffix."""
+    skipped = paths.skipped()
+    if skipped:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in skipped.items())
+        print_note(f"The folders hold other files, which are not read: {counts}.")
+    return skipped
 
 
 def print_broken(broken: Iterable) -> None:

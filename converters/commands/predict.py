@@ -15,6 +15,10 @@ from converters.commands.images import (
     list_option,
     open_model,
     print_broken,
+    print_note,
+    print_skipped,
+    runtime_option,
+    upright_option,
 )
 
 
@@ -26,12 +30,14 @@ from converters.commands.images import (
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Number of classes per image.")
 @image_size_option
 @batch_size_option
+@runtime_option
+@upright_option
 @as_json
-def predict_command(model, images, lists, labels, top, image_size, batch_size, as_json):
+def predict_command(model, images, lists, labels, top, image_size, batch_size, runtime, upright, as_json):
     """Print the likeliest classes of images, and their probabilities.
 
     MODEL is a .keras file, a checkpoint, or the name of a published model, which is downloaded. IMAGE is a file (JPEG,
-    PNG, GIF or BMP), a folder, or a glob in quotes. If an image cannot be read, the reason is printed, the other images
+    PNG, GIF, BMP, WebP, TIFF or AVIF), a folder, or a glob in quotes. If an image cannot be read, the reason is printed, the other images
     are classified, and the exit status is 1.
     """
     paths = image_paths(images, lists)
@@ -40,19 +46,23 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, a
         load_keras(display)
         import converters
         from converters.images.labels import labels_of
-        from converters.images.pipeline import Broken
+        from converters.images.pipeline import Broken, first_images
 
-        opened = open_model(display, model, image_size)
+        opened = open_model(display, model, image_size, runtime)
         display.step("Looking for the labels")
         names, note = labels_of(opened.num_classes(), labels)
         if note:
             click.echo(f"Note: {note} Use --labels for a file of labels.", err=True)
         display.step("Predicting")
+        total = sum(1 for _ in paths)
+        logits = opened.logits(first_images(paths, opened.image_size, turn=upright), total)
+        for sentence in logits.notes:
+            print_note(sentence)
         if sys.stdout.isatty():
             display.hide()  # The answers themselves show the progress.
-        total = sum(1 for _ in paths)
         separator = "[\n"
-        for number, answer in enumerate(converters.predict(opened, paths, top, batch_size), 1):
+        answers = converters.predict(opened, paths, top, batch_size, logits, upright, print_note)
+        for number, answer in enumerate(answers, 1):
             if isinstance(answer, Broken):
                 any_broken = True
                 print_broken([answer])
@@ -64,6 +74,7 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, a
             display.images(number, total)
         if as_json:
             click.echo("\n]" if separator != "[\n" else "[]")
+    print_skipped(paths)
     sys.exit(1 if any_broken else 0)
 
 

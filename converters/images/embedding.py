@@ -16,7 +16,7 @@ import checkpoints
 from converters.images.embedding_files import WRITERS, Part, metadata_of, read_part, write_part
 from converters.images.files import chunks
 from converters.images.models import ImageModel
-from converters.images.pipeline import Broken, image_batches
+from converters.images.pipeline import Broken, first_images, image_batches, turned_note
 from converters.staging import check_output
 
 FORMAT = "mobilenets embedding 1"
@@ -48,11 +48,24 @@ class Embedder:
     Args:
         model: A model that pools its features; a classification model does too.
         batch_size: The number of images that the network takes at once. Another size may round differently.
+        first: A few images, on which the runtime is compared with the exact model; seeded noise by default.
+        count: Number of images of the job, as in `ImageModel.features`.
+        upright: Whether to turn images upright by their EXIF orientation.
     """
 
-    def __init__(self, model: ImageModel, batch_size: int = 32):
+    def __init__(
+        self,
+        model: ImageModel,
+        batch_size: int = 32,
+        first: np.ndarray | None = None,
+        count: int | None = None,
+        upright: bool = False,
+    ):
         self.num_features = model.num_features()
-        self._features, self._image_size, self._batch_size = model.features(), model.image_size, batch_size
+        self.turned = 0
+        inference = model.features(first, count)
+        self.runtime, self.notes = inference.runtime, inference.notes
+        self._features, self._read = inference, (model.image_size, batch_size, upright)
 
     def __call__(self, paths: Sequence[str]) -> Part:
         """Returns the feature vectors of the images that can be read, in order.
@@ -62,7 +75,8 @@ class Embedder:
         read: list[str] = []
         broken: list[Broken] = []
         features = [np.empty((0, self.num_features), np.float32)]
-        for batch in image_batches(paths, self._image_size, self._batch_size):
+        for batch in image_batches(paths, *self._read):
+            self.turned += batch.turned
             read += map(_printable, batch.paths)
             broken += (Broken(*map(_printable, entry)) for entry in batch.broken)
             if batch.paths:
@@ -79,6 +93,8 @@ def embed(
     batch_size: int = 32,
     force: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    note: Callable[[str], None] = lambda sentence: None,
+    upright: bool = False,
 ) -> Embedding:
     """Writes the feature vectors of images to a file, in bounded memory.
 
@@ -96,9 +112,11 @@ def embed(
         batch_size: The number of images that the network takes at once.
         force: Whether to replace an existing output, or the parts of another job.
         progress: Called with the number of finished images, and of all images.
+        note: Called with sentences on the runtime and on images that are not upright.
+        upright: Whether to turn images upright by their EXIF orientation, which slim ignored.
 
     Raises:
-        ValueError: The model has no feature vectors, the output has another suffix or exists, there are no images, the
+        ValueError: The model has no feature vectors, the output has another suffix or exists, no image can be read, the
             list of images changed during the run, or another process runs the same job.
         OSError: A list of images cannot be read, or a part cannot be written.
 
@@ -109,7 +127,7 @@ def embed(
     """
     output = pathlib.Path(output)
     check_features_path(output)
-    embedder = Embedder(model, batch_size)
+    model.num_features()
     count, digest = _digest(images)
     if not count:
         raise ValueError("There are no images to embed.")
@@ -119,6 +137,8 @@ def embed(
         "images": digest,
         "part_size": part_size,
         "batch_size": batch_size,
+        "runtime": model.runtime,
+        "upright": upright,
     }
     parts = output.with_name(f"{output.name}.parts")
     done = metadata_of(output) if output.exists() else {}
@@ -128,6 +148,9 @@ def embed(
         return _report(output, done, resumed=count)
     if output.exists() and not force and _job_in(parts) != job:
         raise ValueError(f"The output {output} exists; use --force (force=True) to replace it.")
+    embedder = Embedder(model, batch_size, first_images(images, model.image_size, turn=upright), count, upright)
+    for sentence in embedder.notes:
+        note(sentence)
     _prepare(parts, job, force)
     try:
         with filelock.FileLock(parts / "lock", timeout=0):
@@ -136,6 +159,8 @@ def embed(
     except filelock.Timeout as error:
         raise ValueError(f"Another process is writing {output}.") from error
     shutil.rmtree(parts, ignore_errors=True)
+    if sentence := turned_note(embedder.turned, upright):
+        note(sentence)
     return _report(output, metadata, resumed)
 
 
@@ -235,6 +260,9 @@ def _join(output: pathlib.Path, parts: pathlib.Path, num_features: int, job: dic
     for part in map(read_part, files):
         count += len(part.paths)
         broken += part.broken
+    if not count:
+        shutil.rmtree(parts, ignore_errors=True)
+        raise ValueError(f"None of the {len(broken)} images can be read; the first: {broken[0].reason}")
     metadata = {"job": job, "count": count, "num_features": num_features, "broken": broken}
     # In the folder of the parts, which is removed also after a run that was killed.
     whole = parts / f"whole{output.suffix}.tmp"

@@ -14,11 +14,13 @@ import numpy as np
 import checkpoints
 from converters.images.labelled import Labelled
 from converters.images.models import ImageModel
-from converters.images.pipeline import Broken, image_batches
+from converters.images.pipeline import Broken, first_images, image_batches
 
-FORMAT = "mobilenets evaluation 1"
+FORMAT = "mobilenets evaluation 2"
 # Number of images between two writes of the journal.
 STEP = 512
+# Number of images that cannot be right by chance.
+MANY = 5
 
 
 def wilson_interval(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -55,12 +57,14 @@ class Evaluation:
         top1: Number of images whose class has the highest logit.
         top5: Number of images whose class has one of the five highest logits.
         broken: Images that could not be read; they count neither as right nor as wrong.
+        one_higher: Number of images for which the class after theirs has the highest logit.
     """
 
     done: int = 0
     top1: int = 0
     top5: int = 0
     broken: tuple[Broken, ...] = ()
+    one_higher: int = 0
 
     @property
     def count(self) -> int:
@@ -75,6 +79,7 @@ def evaluate(
     *,
     batch_size: int = 32,
     progress: Callable[[int], None] = lambda done: None,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> Evaluation:
     """Counts how often a model is right, and resumes an interrupted run that used the same journal.
 
@@ -88,13 +93,16 @@ def evaluate(
             the end. The journal of another model or of other images is ignored.
         batch_size: The number of images that the network takes at once.
         progress: Called with the number of finished images.
+        note: Called with sentences on the runtime, and if the labels seem to count from 0.
 
     Raises:
         ValueError: The model does not classify, or no image can be read.
         OSError: The journal cannot be written.
     """
     journal = pathlib.Path(journal)
-    logits = model.logits()
+    logits = model.logits(first_images((image.path for image in images), model.image_size), len(images))
+    for sentence in logits.notes:
+        note(sentence)
     job = _job(model, images, batch_size)
     result = _read(journal, job)
     progress(result.done)
@@ -106,6 +114,12 @@ def evaluate(
     journal.unlink(missing_ok=True)
     if not result.count:
         raise ValueError(f"None of the {len(images)} images can be read; the first: {result.broken[0].reason}")
+    # Labels that count ImageNet's classes from 0, for a model whose class 0 is "background".
+    if result.one_higher >= MANY and result.one_higher > 3 * result.top1:
+        note(
+            f"The model is right far more often with every class one higher: on {result.one_higher} of {result.count} "
+            f"images, instead of {result.top1}. The labels seem to count from 0, and the model from 1."
+        )
     return result
 
 
@@ -130,18 +144,27 @@ def _step(logits: Callable, images: Sequence[Labelled], image_size: tuple[int, i
         entries = list(enumerate(batch.entries, place))
         place += len(entries)
         classes = np.array([images[n].index for n, entry in entries if isinstance(entry, str)], int)
-        rank = ranks(logits(batch.images), classes) if len(classes) else np.empty(0, int)
-        counts = Evaluation(len(entries), int((rank < 1).sum()), int((rank < 5).sum()), batch.broken)
+        outputs = logits(batch.images) if len(classes) else np.empty((0, 1))
+        rank = ranks(outputs, classes)
+        # The class after the last one does not exist.
+        higher = (classes + 1 < outputs.shape[1]) & (ranks(outputs, np.minimum(classes + 1, outputs.shape[1] - 1)) < 1)
+        counts = Evaluation(len(entries), int((rank < 1).sum()), int((rank < 5).sum()), batch.broken, int(higher.sum()))
         total = _added(total, counts)
     return total
 
 
 def _added(one: Evaluation, other: Evaluation) -> Evaluation:
-    return Evaluation(one.done + other.done, one.top1 + other.top1, one.top5 + other.top5, one.broken + other.broken)
+    return Evaluation(
+        one.done + other.done,
+        one.top1 + other.top1,
+        one.top5 + other.top5,
+        one.broken + other.broken,
+        one.one_higher + other.one_higher,
+    )
 
 
 def _job(model: ImageModel, images: Sequence[Labelled], batch_size: int) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {model.digest()} {batch_size} {STEP}".encode())
+    digest = hashlib.sha256(f"{FORMAT} {model.digest()} {model.runtime} {batch_size} {STEP}".encode())
     for image in images:
         digest.update(os.fsencode(os.path.abspath(image.path)) + f"\0{image.index}\0".encode())
     return digest.hexdigest()

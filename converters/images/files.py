@@ -3,10 +3,13 @@
 import glob
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+from converters.images.headers import pillow_suffixes
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", *pillow_suffixes())
 
 
 class ImagePaths(Iterable[str]):
@@ -15,7 +18,7 @@ class ImagePaths(Iterable[str]):
     Args:
         names: Files; folders; or globs such as ``photos/**/*.png`` where no file has that name. A folder stands for
             all files in it and in its subfolders that end like images (`SUFFIXES`), sorted by name; names that begin
-            with a dot are skipped.
+            with a dot are skipped, and a linked folder is searched once.
         lists: Text files with one path per line; empty lines are skipped.
 
     Raises:
@@ -44,8 +47,20 @@ class ImagePaths(Iterable[str]):
             else:
                 yield name
         for path in self.lists:
-            with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+            with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
                 yield from filter(None, (line.rstrip("\r\n") for line in lines))
+
+    def skipped(self) -> dict[str, int]:
+        """Counts the files in the folders that are not taken, by suffix, most frequent first."""
+        counts = Counter(
+            os.path.splitext(name)[1].lower() or "no suffix"
+            for folder in self.names
+            if os.path.isdir(folder)
+            for _, files in _walk(folder)
+            for name in files
+            if not name.lower().endswith(SUFFIXES)
+        )
+        return dict(counts.most_common())
 
 
 def chunks(paths: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -56,13 +71,26 @@ def chunks(paths: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def _in_folder(folder: str) -> Iterator[str]:
+    for place, files in _walk(folder):
+        yield from (os.path.join(place, name) for name in files if name.lower().endswith(SUFFIXES))
+
+
+def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below a folder, and the sorted names of its files, without those that begin with a dot."""
+
     def fail(error: OSError):
         raise error
 
-    for place, folders, files in os.walk(folder, onerror=fail):
+    # Links can form loops, so each real folder is searched once.
+    searched = set()
+    for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        real = os.path.realpath(place)
+        if real in searched:
+            folders.clear()
+            continue
+        searched.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images = (name for name in sorted(files) if name.lower().endswith(SUFFIXES) and not name.startswith("."))
-        yield from (os.path.join(place, name) for name in images)
+        yield place, [name for name in sorted(files) if not name.startswith(".")]
 
 
 def _is_glob(name: str) -> bool:

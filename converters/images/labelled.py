@@ -56,12 +56,15 @@ def labelled_folder(folder: str | os.PathLike, labels: Sequence[str]) -> list[La
 def labels_file(path: str | os.PathLike, folder: str | os.PathLike, num_classes: int) -> list[Labelled]:
     """Returns the images in a list: each line has a path in ``folder``, a space or tab, and the index of the class.
 
+    Where the indices are exactly 0 to 999 and the model has 1001 classes, they count ImageNet's classes without
+    "background", as in `labelled_folder`.
+
     Raises:
         ValueError: A line has another form, an index is not that of a class, or the list is empty.
         OSError: The file cannot be read.
     """
     listed = []
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -74,6 +77,8 @@ def labels_file(path: str | os.PathLike, folder: str | os.PathLike, num_classes:
             listed.append(Labelled(os.path.join(folder, match[1]), int(match[2])))
     if not listed:
         raise ValueError(f"{path} lists no images.")
+    if num_classes == PUBLISHED_CLASSES and {image.index for image in listed} == set(range(IMAGENET)):
+        return [Labelled(image.path, image.index + 1) for image in listed]
     return listed
 
 

@@ -25,7 +25,9 @@ def read_labels(path: str | os.PathLike, num_classes: int = PUBLISHED_CLASSES) -
         OSError: The file cannot be read.
     """
     try:
-        labels = tuple(line.strip() for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines())
+        # Editors on Windows write a byte-order mark first; empty lines at the end are no labels.
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig").rstrip()
+        labels = tuple(line.strip() for line in text.splitlines())
     except UnicodeDecodeError as error:
         raise ValueError(f"The labels file {path} is not text in UTF-8.") from error
     if (len(labels), num_classes) == (PUBLISHED_CLASSES - 1, PUBLISHED_CLASSES):

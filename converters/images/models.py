@@ -5,7 +5,7 @@ import os
 import pathlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -17,10 +17,12 @@ from converters.exporting.inference import inference_function
 from converters.images.sizes import height_and_width, image_size_of
 from converters.keras_file import load_checked_model
 from converters.parity.outputs import takes_unit_range
+from converters.runtimes.choice import Inference, check_runtime, is_compared
 from converters.sources import find_source
 from converters.text import shape_text
 
-Images = np.ndarray
+# Converting a network and comparing it with the exact model takes as long as some hundred images in Keras.
+FEW_IMAGES = 500
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class ImageModel:
         image_size: Height and width of the images to give it, in pixels.
         info: The published model that it was converted from, if known.
         notes: Notes on the conversion of a checkpoint, such as "NaN or infinity in ...".
+        runtime: As in `converters.inference_function`; by default the model's own layers, as they were verified.
+        threads: As in `converters.inference_function`.
     """
 
     model: keras.Model
@@ -40,6 +44,8 @@ class ImageModel:
     image_size: tuple[int, int]
     info: mobilenets.ModelInfo | None = None
     notes: tuple[str, ...] = ()
+    runtime: str = "keras"
+    threads: int | None = None
 
     def num_classes(self) -> int:
         """Number of classes.
@@ -57,13 +63,24 @@ class ImageModel:
         """
         return self._endpoint("global_pool").shape[-1]
 
-    def logits(self) -> Callable[[Images], np.ndarray]:
-        """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to logits ``(count, classes)``."""
-        return self._function("Logits")
+    def logits(self, first: np.ndarray | None = None, count: int | None = None) -> Inference:
+        """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to logits ``(count, classes)``.
 
-    def features(self) -> Callable[[Images], np.ndarray]:
-        """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to vectors ``(count, features)``."""
-        return self._function("global_pool")
+        Args:
+            first: A few images, on which the runtime is compared with the exact model; seeded noise by default.
+            count: Number of images of the job. For fewer than `FEW_IMAGES`, "auto" takes a converted network only if
+                the cache holds it, compared on the same first images; otherwise it takes "keras".
+        """
+        return self._function("Logits", first, count)
+
+    def features(self, first: np.ndarray | None = None, count: int | None = None) -> Inference:
+        """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to vectors ``(count, features)``.
+
+        Args:
+            first: As in `logits`.
+            count: As in `logits`.
+        """
+        return self._function("global_pool", first, count)
 
     def digest(self) -> str:
         """Returns a sha256 of everything that the outputs depend on: all weights and the image size."""
@@ -86,22 +103,31 @@ class ImageModel:
         what = {"Logits": "classify: it has no logits", "global_pool": "give feature vectors: it does not pool"}[name]
         raise ConversionError(f"{self.name} does not {what}. It has another head.")
 
-    def _function(self, name: str) -> Callable[[Images], np.ndarray]:
-        # Batch norms are not folded: the outputs stay those that were verified, to the last bit.
-        infer = inference_function(keras.Model(self.model.input, self._endpoint(name)), fused=False)
+    def _function(self, name: str, first: np.ndarray | None, count: int | None) -> Inference:
         unit_range = takes_unit_range(self.model)
 
-        def run(images: Images) -> np.ndarray:
-            outputs = infer(images if unit_range else 2 * images - 1)
+        def as_taken(images: np.ndarray) -> np.ndarray:
+            return images if unit_range else 2 * images - 1
+
+        network = keras.Model(self.model.input, self._endpoint(name))
+        compared = None if first is None or not len(first) else as_taken(first)
+        few = self.runtime == "auto" and count is not None and count < FEW_IMAGES
+        runtime = "keras" if few and not is_compared(network, compared) else self.runtime
+        infer = inference_function(network, runtime, self.threads, images=compared)
+
+        def run(images: np.ndarray) -> np.ndarray:
+            outputs = infer(as_taken(images))
             return outputs.reshape(len(images), outputs.shape[-1])
 
-        return run
+        return replace(infer, run=run)
 
 
 def open_image_model(
     source: str | os.PathLike,
     image_size: int | tuple[int, int] | None = None,
     progress: Callable = lambda done, total: None,
+    runtime: str = "keras",
+    threads: int | None = None,
 ) -> ImageModel:
     """Opens a model for `converters.predict`, `converters.evaluate` and `converters.embed`.
 
@@ -114,6 +140,8 @@ def open_image_model(
             takes; if it takes any, the size of the published model's training images where the manifest names it, or
             else 224.
         progress: Called during a download; see `checkpoints.fetch`.
+        runtime: As in `converters.inference_function`; by default the model's own layers, as they were verified.
+        threads: As in `converters.inference_function`.
 
     Raises:
         ValueError: The file is not a model, or is damaged, or the model does not take images of ``image_size``.
@@ -124,6 +152,7 @@ def open_image_model(
         >>> model.image_size
         (224, 224)
     """
+    check_runtime(runtime, threads)
     notes: tuple[str, ...] = ()
     if pathlib.Path(source).suffix == ".keras":
         model, info = load_checked_model(pathlib.Path(source))
@@ -134,7 +163,8 @@ def open_image_model(
         info = mobilenets.get_model_info(str(name)) if name else None
     for note in notes:
         warnings.warn(note, ConversionWarning, stacklevel=2)
-    return ImageModel(model, str(source), _image_size(model, str(source), image_size, info), info, notes)
+    size = _image_size(model, str(source), image_size, info)
+    return ImageModel(model, str(source), size, info, notes, runtime, threads)
 
 
 def _image_size(

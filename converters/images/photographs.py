@@ -1,5 +1,6 @@
 """Photographs from disk, prepared as slim's evaluation does it."""
 
+import os
 import pathlib
 from collections.abc import Iterable
 
@@ -7,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 import mobilenets
+from converters.images.headers import pillow_pixels, read_header
+from converters.images.reasons import too_large, unreadable
 from converters.images.sizes import height_and_width
 
 
@@ -14,7 +17,7 @@ def load_images(paths: Iterable[str | pathlib.Path], image_size: int | tuple[int
     """Reads and prepares images, all in memory.
 
     Args:
-        paths: One or more JPEG, PNG, GIF (first frame) or BMP files.
+        paths: One or more JPEG, PNG, GIF (first frame), BMP or WebP files, or others that Pillow decodes (TIFF, AVIF, HEIC).
         image_size: Height and width of the result; one number stands for both.
 
     Returns:
@@ -32,11 +35,16 @@ def decode(path: str | pathlib.Path) -> np.ndarray:
     """Returns one image as uint8 ``(height, width, 3)``.
 
     Raises:
-        ValueError: The file is not a JPEG, PNG, GIF or BMP image.
+        ValueError: The file is not such an image, or has too many pixels.
         OSError: The file cannot be read.
     """
     encoded = pathlib.Path(path).read_bytes()
+    header = read_header(os.fspath(path))
+    if header.too_large:
+        raise ValueError(too_large(path, header))
+    if header.by_pillow:
+        return pillow_pixels(os.fspath(path))
     try:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
     except tf.errors.OpError as error:
-        raise ValueError(f"{path} is not an image that can be read (JPEG, PNG, GIF or BMP).") from error
+        raise ValueError(unreadable(path, encoded)) from error

@@ -1,12 +1,13 @@
 """The likeliest classes of images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from converters.images.models import ImageModel
-from converters.images.pipeline import Broken, image_batches
+from converters.images.pipeline import Broken, image_batches, turned_note
+from converters.runtimes.choice import Inference
 
 
 class Guess(NamedTuple):
@@ -24,7 +25,13 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: ImageModel, paths: Iterable[str], top: int = 5, batch_size: int = 32
+    model: ImageModel,
+    paths: Iterable[str],
+    top: int = 5,
+    batch_size: int = 32,
+    logits: Inference | None = None,
+    upright: bool = False,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Prediction | Broken]:
     """Classifies images, in bounded memory.
 
@@ -33,6 +40,9 @@ def predict(
         paths: Any number of image files.
         top: The number of classes for each image.
         batch_size: The number of images that the network takes at once.
+        logits: From ``model.logits``; by default made here, with a runtime compared on noise.
+        upright: Whether to turn images upright by their EXIF orientation, which slim ignored.
+        note: Called at the end with a sentence on images that are not upright.
 
     Yields:
         A `Prediction` or a `Broken` for every path, in order.
@@ -44,11 +54,15 @@ def predict(
         >>> for answer in converters.predict(converters.open_image_model("model.keras"), ["panda.jpg"], top=1):
         ...     print(answer.path, answer.guesses)
     """
-    logits = model.logits()
-    for batch in image_batches(paths, model.image_size, batch_size):
+    logits = logits or model.logits()
+    turned = 0
+    for batch in image_batches(paths, model.image_size, batch_size, upright):
+        turned += batch.turned
         rows = iter(softmax(logits(batch.images)) if len(batch.images) else ())
         for entry in batch.entries:
             yield entry if isinstance(entry, Broken) else Prediction(entry, best(next(rows), top))
+    if sentence := turned_note(turned, upright):
+        note(sentence)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,0 +1,116 @@
+"""What an image file states before its pixels: format, size and orientation; and the formats that Pillow decodes."""
+
+import contextlib
+import importlib.util
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+from PIL import features
+
+MAX_PIXELS = 200_000_000
+"""Larger images are refused. An image takes at most 6 bytes per pixel while it is read: about 1.2 GB."""
+
+# TensorFlow decodes the other formats (JPEG, PNG, GIF, BMP and WebP).
+_PILLOW_FORMATS = ("TIFF", "AVIF", "HEIF")
+_lock = threading.Lock()
+
+
+class Header(NamedTuple):
+    """What the beginning of a file states.
+
+    Attributes:
+        format: Pillow's name of the format, such as "JPEG"; None if Pillow does not know it.
+        width: Number of columns, as stored; 0 if not known.
+        height: Number of rows, as stored; 0 if not known.
+        orientation: The EXIF orientation, 1 to 8. 1 is upright.
+    """
+
+    format: str | None = None
+    width: int = 0
+    height: int = 0
+    orientation: int = 1
+
+    @property
+    def by_pillow(self) -> bool:
+        """Whether Pillow decodes the file, not TensorFlow."""
+        return self.format in _PILLOW_FORMATS
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the image has more than `MAX_PIXELS`."""
+        return self.width * self.height > MAX_PIXELS
+
+
+def pillow_suffixes() -> tuple[str, ...]:
+    """Returns the suffixes of the files that Pillow decodes here."""
+    avif = (".avif",) if features.check("avif") else ()
+    heif = (".heic", ".heif") if importlib.util.find_spec("pillow_heif") else ()
+    return (".tif", ".tiff", *avif, *heif)
+
+
+def read_header(path: str) -> Header:
+    """Returns the header of a file; an empty one if it cannot be read."""
+    try:
+        with warnings.catch_warnings(), _opened(path) as image:
+            warnings.simplefilter("ignore")  # Of damaged EXIF data.
+            # A PNG image without the tag would be decoded to search for it.
+            tagged = "exif" in image.info or image.format == "TIFF"
+            orientation = image.getexif().get(0x0112, 1) if tagged else 1
+            return Header(image.format, *image.size, orientation if orientation in range(1, 9) else 1)
+    except Exception:  # Pillow's formats raise errors of many types. The decoder gives the reason.
+        return Header()
+
+
+def pillow_pixels(path: str) -> np.ndarray:
+    """Decodes a file with Pillow.
+
+    Returns:
+        uint8 ``(height, width, 3)``, as stored; an alpha channel is cut off.
+
+    Raises:
+        ValueError: The file cannot be decoded.
+    """
+    try:
+        with _opened(path) as image:
+            if image.mode.startswith("I;16"):
+                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return np.array(image.convert("RGB"))
+    except Exception as error:
+        raise ValueError(f"{path} is not an image that can be read: {error}.") from error
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns an array ``(height, width, ...)``, or a tensor, as its EXIF orientation states."""
+    if orientation >= 5:
+        axes = (1, 0, *range(2, len(pixels.shape)))
+        pixels = pixels.transpose(axes) if isinstance(pixels, np.ndarray) else _transposed(pixels, axes)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return pixels[rows, columns]
+
+
+def _transposed(pixels, axes):
+    import tensorflow as tf
+
+    return tf.transpose(pixels, axes)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[PIL.Image.Image]:
+    if importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    # Pillow refuses images that are too large without their size. The limit is a global variable.
+    with _lock:
+        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = PIL.Image.open(path)
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = limit
+    with image:
+        yield image
