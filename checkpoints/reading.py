@@ -18,6 +18,7 @@ from checkpoints.frozen_graph import is_graph, open_frozen_graph
 from checkpoints.hdf5 import is_hdf5, open_hdf5
 from checkpoints.hub_module import is_hub_module, open_hub_module
 from checkpoints.locate import checkpoints_in, the_checkpoint_in, v1_file, v2_prefix
+from checkpoints.safetensors_file import is_safetensors, open_safetensors
 from checkpoints.tensorflow_checkpoint import open_v1, open_v2
 from checkpoints.variable_file import VariableFile
 
@@ -45,7 +46,7 @@ def open_variables(path: str | os.PathLike[str] | Mapping[str, Any]) -> Variable
             - a TensorFlow checkpoint in V2 or V1 format: its prefix, any of its files, or its folder,
             - an archive (``.tgz``, ``.tar.gz``, ``.tar``) with one source in it, as the checkpoints were published,
             - a frozen graph (``.pb``),
-            - an HDF5 file with a dataset for each variable,
+            - an HDF5 file with a dataset for each variable, or a safetensors file with a tensor for each,
             - the folder of a TF-Hub module; its variables get their slim names,
             - arrays by name in memory, or an opened source, which stays open.
 
@@ -86,7 +87,7 @@ def _open(path: Path) -> VariableFile:
         raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from error
     raise CheckpointError(
         f"{path} is not a file of variables, or is cut short: it is neither a TensorFlow checkpoint nor a frozen "
-        "graph, an HDF5 file or an archive of one."
+        "graph, an HDF5 file, a safetensors file or an archive of one."
     )
 
 
@@ -151,6 +152,7 @@ def _source_in(folder: Path, archive: Path) -> Path:
         checkpoints_in(folder, "**/*"),
         sorted(folder.rglob("*.pb")),
         sorted([*folder.rglob("*.h5"), *folder.rglob("*.hdf5")]),
+        sorted(folder.rglob("*.safetensors")),
     )
     for paths in kinds:
         if len(paths) > 1:
@@ -176,6 +178,7 @@ _SOURCES = [
     _Source(_if(Path.is_dir), lambda folder: _open(the_checkpoint_in(folder))),
     _Source(_if(is_archive), _open_archive),
     _Source(_if(is_hdf5), open_hdf5),
+    _Source(_if(is_safetensors), open_safetensors),
     _Source(v2_prefix, open_v2),
     _Source(v1_file, open_v1),
     _Source(_if(is_graph), open_frozen_graph),
