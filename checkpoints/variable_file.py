@@ -48,8 +48,8 @@ class VariableFile(Mapping[str, np.ndarray]):
         specs: shape and dtype of every variable.
         checked: whether checksums in the source cover every name and value, which makes any damage an error.
             TensorFlow checkpoints, HDF5 and safetensors files of this package and everything in a gzip archive have
-            them; frozen graphs and files of other programs have none. The V1 format checks each block alone: a block of another file with
-            the same layout is not detected.
+            them; frozen graphs and files of other programs have none. The V1 format checks each block alone: a block of
+            another file with the same layout is not detected.
         image_size: height and width of the images that a hub module takes, each None for any; None for other sources.
         resources: what `close` closes.
 
