@@ -20,6 +20,7 @@ from checkpoints.hub_module import is_hub_module, open_hub_module
 from checkpoints.locate import checkpoints_in, the_checkpoint_in, v1_file, v2_prefix
 from checkpoints.safetensors_file import is_safetensors, open_safetensors
 from checkpoints.tensorflow_checkpoint import open_v1, open_v2
+from checkpoints.transformers_folder import is_transformers_folder, open_transformers_folder
 from checkpoints.variable_file import VariableFile
 
 
@@ -47,7 +48,7 @@ def open_variables(path: str | os.PathLike[str] | Mapping[str, Any]) -> Variable
             - an archive (``.tgz``, ``.tar.gz``, ``.tar``) with one source in it, as the checkpoints were published,
             - a frozen graph (``.pb``),
             - an HDF5 file with a dataset for each variable, or a safetensors file with a tensor for each,
-            - the folder of a TF-Hub module; its variables get their slim names,
+            - the folder of a TF-Hub module, or of MobileNet V1 or V2 in transformers; variables get their slim names,
             - arrays by name in memory, or an opened source, which stays open.
 
     Returns:
@@ -175,6 +176,7 @@ class _Source(NamedTuple):
 # The kinds of sources: the first that locates one under a path opens it.
 _SOURCES = [
     _Source(_if(is_hub_module), open_hub_module),
+    _Source(_if(is_transformers_folder), open_transformers_folder),
     _Source(_if(Path.is_dir), lambda folder: _open(the_checkpoint_in(folder))),
     _Source(_if(is_archive), _open_archive),
     _Source(_if(is_hdf5), open_hdf5),

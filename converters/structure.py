@@ -5,6 +5,7 @@ another network. So the structure is compared with the network of the configurat
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import keras
 
@@ -110,11 +111,27 @@ def published_structure(model: keras.Model) -> dict[str, str]:
     Raises:
         ConversionError: the model's weights are not those of a network of this project.
     """
-    weights = weights_by_slim_name(model)
-    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    network = recognise(shapes, model.name)
+    family, arguments = network_arguments(model)
     found = structure(model)
-    arguments = {
+    best: dict[str, str] = {}
+    for options in stride_choices(family):
+        expected = structure(mobilenets.CONSTRUCTORS[family](**arguments, **options))
+        if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
+            best = expected
+        if not _strides_differ(found, best):
+            break
+    return best
+
+
+def network_arguments(model: keras.Model) -> tuple[str, dict[str, Any]]:
+    """The family of a model, and the arguments of its constructor that follow from weights, inputs and outputs.
+
+    Raises:
+        ConversionError: the model's weights are not those of a network of this project.
+    """
+    weights = weights_by_slim_name(model)
+    network = recognise({name: tuple(weight.shape) for name, weight in weights.items()}, model.name)
+    return network.family, {
         "depth_multiplier": network.depth_multiplier,
         "input_shape": tuple(model.input_shape[1:]),
         "head": _head(model, network.num_classes),
@@ -122,14 +139,6 @@ def published_structure(model: keras.Model) -> dict[str, str]:
         "rescale_inputs": any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers),
         **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
     }
-    best: dict[str, str] = {}
-    for options in stride_choices(network.family):
-        expected = structure(mobilenets.CONSTRUCTORS[network.family](**arguments, **options))
-        if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
-            best = expected
-        if not _strides_differ(found, best):
-            break
-    return best
 
 
 def stride_choices(family: str) -> Iterator[dict[str, int]]:
