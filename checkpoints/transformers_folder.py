@@ -198,14 +198,14 @@ def _modules(family: str) -> dict[str, str]:
         parts = ("depthwise", "pointwise")
         layers = {f"layer.{index}": f"Conv2d_{index // 2 + 1}_{parts[index % 2]}" for index in range(26)}
         return {"conv_stem": "Conv2d_0"} | layers
-    parts = {"expand_1x1": "expand", "conv_3x3": "depthwise", "reduce_1x1": "project"}
+    block = {"expand_1x1": "expand", "conv_3x3": "depthwise", "reduce_1x1": "project"}
     stem = {"first_conv": "Conv", "conv_3x3": "expanded_conv/depthwise", "reduce_1x1": "expanded_conv/project"}
     return {
         **{f"conv_stem.{module}": conv for module, conv in stem.items()},
         **{
             f"layer.{index}.{module}": f"expanded_conv_{index + 1}/{part}"
             for index in range(16)
-            for module, part in parts.items()
+            for module, part in block.items()
         },
         "conv_1x1": "Conv_1",
     }

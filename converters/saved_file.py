@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import checkpoints
 from converters.conversion import Conversion
 from converters.errors import VerificationError
+from converters.exporting import transformers_run
 from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
@@ -102,7 +103,7 @@ def _first_failure(report: Report) -> str:
 
 @contextlib.contextmanager
 def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
-    """The frozen graph or module that a source is, or holds next to its checkpoint; None where there is none."""
+    """The frozen graph, module or folder of transformers (if installed) that a source is or holds; None otherwise."""
     if isinstance(origin, Mapping):
         yield None
         return
@@ -110,6 +111,8 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
     if checkpoints.is_archive(path):
         with checkpoints.unpacked(path) as folder:
             yield _graph_in(folder)
+    elif checkpoints.is_transformers_folder(path):
+        yield path if transformers_run.is_installed() else None
     elif path.is_dir():
         yield _graph_in(path)
     else:

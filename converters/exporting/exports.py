@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib
+import importlib.metadata
 import io
 import os
 import warnings
@@ -134,7 +135,7 @@ def export(
             format=format,
             quantization=quantization,
             size=sum(file.stat().st_size for file in unfinished.parent.rglob("*") if file.is_file()),
-            runtime=f"{target.runtime} {importlib.import_module(target.runtime).__version__.split('-')[0]}",
+            runtime=f"{target.runtime} {_version(target.runtime)}",
             images=len(images),
             max_relative=_max_relative(outputs, expected),
             tolerance=TOLERANCES[quantization],
@@ -198,10 +199,19 @@ def _written_and_run(model: keras.Model, path: Path, target: Format, format: str
         # Keras's exporters print what they wrote.
         with contextlib.redirect_stdout(io.StringIO()):
             target.write(model, path, images)
-        return _in_batches(target.load(path), images)
+        function = target.load(path)
+        return function(images) if target.at_once else _in_batches(function, images)
     except Exception as error:
         # Converters and runtimes raise errors of many types.
         raise ConversionError(f"The export of {model.name} to {format} failed: {checkpoints.reason(error)}") from error
+
+
+def _version(runtime: str) -> str:
+    """The version of a package, if possible without importing it."""
+    try:
+        return importlib.metadata.version(runtime)
+    except importlib.metadata.PackageNotFoundError:  # "tensorflow" is also in the distribution tensorflow-cpu
+        return importlib.import_module(runtime).__version__.split("-")[0]
 
 
 def _in_batches(function, images: np.ndarray) -> np.ndarray:

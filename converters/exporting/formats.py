@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.exporting import keras_applications, transformers_folder
+from converters.exporting import keras_applications, transformers_folder, transformers_run
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -28,6 +28,7 @@ class Format(NamedTuple):
         marker: of a folder, the file in it by which an earlier export is recognised.
         fused: whether the model is fused first where the caller does not object.
         symmetric: whether what was written takes images in [-1, 1] whatever the model takes.
+        at_once: whether the function of `load` takes all images in one call, because a call starts a process.
         check: refuses a model that the format cannot express, before any work.
     """
 
@@ -40,6 +41,7 @@ class Format(NamedTuple):
     marker: str = "saved_model.pb"
     fused: bool = True
     symmetric: bool = False
+    at_once: bool = False
     check: Callable[[keras.Model], object] = lambda model: None
 
 
@@ -153,10 +155,11 @@ FORMATS = {
         transformers_folder.write_folder,
         transformers_folder.load_folder,
         "transformers",
-        packages=("transformers", "torch"),
+        packages=transformers_run.PACKAGES,
         marker="config.json",
         fused=False,
         symmetric=True,
+        at_once=True,
         check=transformers_folder.check,
     ),
 }

@@ -18,13 +18,16 @@ from checkpoints.transformers_folder import (
 )
 from converters.errors import ConversionError
 from converters.exporting.networks import network_for
+from converters.exporting.transformers_run import run_folder
 from converters.images.sizes import DEFAULT_IMAGE_SIZE
 from converters.weights import slim_variables
 
 LIBRARY = "transformers"
 CLASSES = {"mobilenet_v1": "MobileNetV1", "mobilenet_v2": "MobileNetV2"}
 # Of the options on strides; MobileNet V1 has none in transformers.
-STRIDES = {"mobilenet_v2": ({}, {"output_stride": 4}, {"output_stride": 8}, {"output_stride": 16})}
+STRIDES: dict[str, tuple[dict[str, int], ...]] = {
+    "mobilenet_v2": ({}, {"output_stride": 4}, {"output_stride": 8}, {"output_stride": 16})
+}
 # Slim evaluates on the central 87.5% of an image.
 CENTRAL_FRACTION = 0.875
 
@@ -52,30 +55,8 @@ def write_folder(model: keras.Model, path: Path, _images: np.ndarray | None = No
 
 
 def load_folder(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Loads a folder as its users do: the image processor, and the model with every weight in its place."""
-    import torch
-    import transformers
-
-    transformers.AutoImageProcessor.from_pretrained(path)
-    is_classifier = "id2label" in json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    kind = transformers.AutoModelForImageClassification if is_classifier else transformers.AutoModel
-    model, loading = kind.from_pretrained(path, output_loading_info=True)
-    # The counters of batch norms are not written: no computation uses them.
-    wrong = {what: list(keys)[:3] for what, keys in loading.items() if _but_counters(keys)}
-    if wrong:
-        raise ConversionError(f"transformers does not load the folder as it is: {wrong}")
-    model.eval()
-
-    def run(images: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            outputs = model(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))))
-        return (outputs.logits if is_classifier else outputs.pooler_output).numpy()
-
-    return run
-
-
-def _but_counters(keys: Any) -> list[str]:
-    return [str(key) for key in keys if not str(key).endswith("num_batches_tracked")]
+    """A function that loads the folder as its users do, in a process for each call."""
+    return lambda images: run_folder(path, images)["default"]
 
 
 def _configuration(model: keras.Model) -> tuple[str, dict[str, Any]]:
