@@ -106,7 +106,7 @@ def test_what_keras_applications_cannot_build(family, multiplier, choices, sente
 
 def test_a_fused_model_is_refused(tmp_path):
     model = mobilenets.fuse(mobilenets.MobileNetV1(0.25, (32, 32, 3), num_classes=3))
-    with pytest.raises(converters.ConversionError, match="is not a network that keras.applications has"):
+    with pytest.raises(converters.ConversionError, match=r"is not a network that keras\.applications has"):
         converters.export(model, tmp_path / "model.h5", "keras-applications")
 
 

@@ -116,5 +116,6 @@ def _endpoints(family: str) -> Iterator[tuple[str, str]]:
             yield f"{block}.expand_1x1", f"MobilenetV2/layer_{layer}/expansion_output"
         yield f"{block}.conv_3x3", f"MobilenetV2/layer_{layer}/depthwise_output"
         yield block, f"MobilenetV2/layer_{layer}/output"
+        yield block, f"MobilenetV2/layer_{layer}"
     yield "conv_1x1", "MobilenetV2/layer_19"
     yield "pooler", "MobilenetV2/global_pool"
