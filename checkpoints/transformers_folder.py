@@ -236,7 +236,8 @@ def _check_widths(config: Config, shapes: Mapping[str, tuple[int, ...]], path: P
             )
     logits = shapes.get(f"{FAMILIES[config.family]}/Logits/Conv2d_1c_1x1/biases")
     labels = config.fields.get("id2label", config.fields.get("num_labels"))
-    count = labels if isinstance(labels, int) else 2 if labels is None else len(labels)
+    # Two is the default of transformers.
+    count = labels if isinstance(labels, int) else len(labels) if isinstance(labels, dict) else 2
     if logits and logits[0] != count:
         raise CheckpointError(f"{path} is contradictory: {CONFIG} has {count} labels, but its classifier {logits[0]}.")
 

@@ -19,6 +19,7 @@ from converters.verification import verify_outputs
 from converters.weights import slim_variables
 
 NO_GRAPH = "not compared, the source has no graph (strides and padding are those of the published network)"
+NOT_INSTALLED = "not compared, transformers is not installed, which would run the source (mobilenets[transformers])"
 META_GRAPH = "not compared, the source has no graph that can be run (strides are those of its .meta file)"
 
 
@@ -48,6 +49,8 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
             if graph is not None:
                 reports.append(verify_outputs(name, model, graph, conversion.source, partial=partial))
                 outcome["outputs"] = _outputs_result(reports[1])
+            elif _is_transformers_folder(conversion.origin):
+                outcome["outputs"]["result"] = NOT_INSTALLED
             elif _has_strides_of_meta_file(conversion):
                 outcome["outputs"]["result"] = META_GRAPH
     failed = [report for report in reports if not report.passed]
@@ -60,6 +63,10 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
             tuple(reports),
         )
     return outcome
+
+
+def _is_transformers_folder(origin: Variables) -> bool:
+    return not isinstance(origin, Mapping) and checkpoints.is_transformers_folder(pathlib.Path(origin))
 
 
 def _has_strides_of_meta_file(conversion: Conversion) -> bool:

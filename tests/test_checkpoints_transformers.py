@@ -10,6 +10,7 @@ import safetensors.numpy
 
 import checkpoints
 import converters
+from converters.exporting import transformers_run
 
 V1_STRIDES = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1]
 V2_WIDTHS = [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]
@@ -131,6 +132,14 @@ def test_a_folder_is_converted_with_its_image_size_and_an_account(family, tmp_pa
     values = {"mobilenet_v1": "plain", "mobilenet_v2": "averaged"}[family]
     assert any(f"Google's folders of {family} for transformers have {values} values" in n for n in conversion.notes)
     assert any("has no checksums" in note for note in conversion.notes)
+
+
+def test_a_conversion_says_that_transformers_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(transformers_run, "is_installed", lambda: False)
+    conversion = converters.conversion_of(write(tmp_path / "x", "mobilenet_v1"))
+    manifest = converters.save_model(conversion, tmp_path / "model.keras")
+    assert "bit for bit" in manifest["verification"]["weights"]["result"]
+    assert "transformers is not installed" in manifest["verification"]["outputs"]["result"]
 
 
 def test_a_network_without_a_classifier(tmp_path):

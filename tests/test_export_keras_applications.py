@@ -104,6 +104,12 @@ def test_what_keras_applications_cannot_build(family, multiplier, choices, sente
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_by_which_keras_expects_another_format(tmp_path):
+    with pytest.raises(converters.ConversionError, match=r"in another format; rename model\.weights\.h5"):
+        converters.export(network("mobilenet_v1", 0.25), tmp_path / "model.weights.h5", "keras-applications")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_fused_model_is_refused(tmp_path):
     model = mobilenets.fuse(mobilenets.MobileNetV1(0.25, (32, 32, 3), num_classes=3))
     with pytest.raises(converters.ConversionError, match=r"is not a network that keras\.applications has"):

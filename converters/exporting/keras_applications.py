@@ -39,6 +39,8 @@ def check(model: keras.Model) -> None:
 
 def write_weights(model: keras.Model, path: Path, _images: np.ndarray | None = None) -> None:
     """Writes the weights in Keras's older HDF5 format, layer by layer in the order of the other network."""
+    if path.name.endswith(".weights.h5"):
+        raise ConversionError(f"Keras reads files named *.weights.h5 in another format; rename {path.name}")
     call, layers = _arranged(model)
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = np.array([layer.encode() for layer in layers])
