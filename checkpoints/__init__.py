@@ -15,7 +15,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "files": ["replacing", "sha256", "staged"],
         "hdf5": ["save_hdf5"],
         "reading": ["load_variables", "open_variables", "unpacked"],
+        "safetensors_file": ["save_safetensors"],
         "tensorflow_checkpoint": ["save_checkpoint"],
+        "transformers_folder": ["is_transformers_folder"],
         "variable_file": ["VariableFile"],
     },
 )

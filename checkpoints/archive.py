@@ -14,9 +14,11 @@ from checkpoints.errors import CheckpointError, reason
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 2**30
 MAX_NAME_BYTES = 2**16
-# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5, and of the state file of a folder of
-# checkpoints. A V1 file has no fixed suffix.
-UNPACKED = re.compile(r"(?:.*/)?checkpoint|.*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5)")
+# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5, of safetensors, and of the state file
+# of a folder of checkpoints. A V1 file has no fixed suffix.
+UNPACKED = re.compile(
+    r"(?:.*/)?checkpoint|.*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5|\.safetensors)"
+)
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\3\4"
 _NAME_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")

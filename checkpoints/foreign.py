@@ -17,8 +17,6 @@ def foreign_kind(path: Path) -> str | None:
         return "is a TensorFlow Lite model. Convert the checkpoint or the frozen graph that it was made from."
     if head.startswith(b"\x80") and head[1:2] in b"\2\3\4\5":
         return f"is a Python pickle, as PyTorch writes them. {_SAVE_ARRAYS}"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**27:
-        return f"is a safetensors file. {_SAVE_ARRAYS}"
     if head.startswith(b"\x93NUMPY"):
         return f"is a NumPy array. {_SAVE_ARRAYS}"
     if head.lstrip().startswith((b"node {", b"node{", b"versions {")):

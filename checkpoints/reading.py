@@ -31,7 +31,9 @@ from checkpoints.locate import (
     v2_prefix,
 )
 from checkpoints.object_checkpoint import open_checkpoint
+from checkpoints.safetensors_file import is_safetensors, open_safetensors
 from checkpoints.tensorflow_checkpoint import open_v1
+from checkpoints.transformers_folder import is_transformers_folder, open_transformers_folder
 from checkpoints.variable_file import VariableFile
 
 
@@ -59,8 +61,9 @@ def open_variables(path: str | os.PathLike[str] | Mapping[str, Any], *, pristine
               file ``checkpoint`` in that folder,
             - an archive (``.tgz``, ``.tar.gz``, ``.tar``, ``.zip``) with one source in it,
             - a frozen graph (``.pb``),
-            - an HDF5 file with a dataset for each variable,
-            - the folder of a TF-Hub module or another SavedModel; its variables get their slim names,
+            - an HDF5 file with a dataset for each variable, or a safetensors file with a tensor for each,
+            - the folder of a TF-Hub module or another SavedModel, or of MobileNet V1 or V2 in transformers; variables
+              get their slim names,
             - arrays by name in memory, or an opened source, which stays open.
         pristine: which checkpoint to open if an archive or a folder has two of one network, in the folders ``ema``
             (averaged values under the names of the variables) and ``pristine`` (the trainer's own values).
@@ -106,7 +109,7 @@ def _open(path: Path, pristine: bool = False) -> VariableFile:
         raise CheckpointError(f"{path} {kind}")
     raise CheckpointError(
         f"{path} is not a file of variables: it is neither a TensorFlow checkpoint nor a frozen "
-        "graph, an HDF5 file or an archive of one."
+        "graph, an HDF5 file, a safetensors file or an archive of one."
     )
 
 
@@ -187,6 +190,7 @@ def _source_in(folder: Path, archive: Path) -> Path:
         [graph for graph in graphs if graph.name != "saved_model.pb"],
         graphs,
         sorted([*folder.rglob("*.h5"), *folder.rglob("*.hdf5")]),
+        sorted(folder.rglob("*.safetensors")),
     )
     for paths in kinds:
         if len(paths) > 1:
@@ -226,9 +230,11 @@ _SOURCES = [
     _Source(saved_model, _always(open_hub_module)),
     _Source(graph_named_saved_model, _always(open_frozen_graph)),
     _Source(state_file, lambda file, pristine: _open(the_checkpoint_in(file.parent), pristine)),
+    _Source(_if(is_transformers_folder), _always(open_transformers_folder)),
     _Source(_if(Path.is_dir), _open_folder),
     _Source(_if(is_archive), _open_archive),
     _Source(_if(is_hdf5), _always(open_hdf5)),
+    _Source(_if(is_safetensors), _always(open_safetensors)),
     _Source(v2_prefix, _always(open_checkpoint)),
     _Source(v1_file, _always(open_v1)),
     _Source(_if(is_graph), _always(open_frozen_graph)),

@@ -43,15 +43,16 @@ class VariableFile(Mapping[str, np.ndarray]):
 
     Attributes:
         path: the path as the user passed it, or the label of a mapping.
-        format: "tensorflow checkpoint v2", "tensorflow checkpoint v1", "frozen graph", "hdf5",
-            "hub module (TF1 format)", "hub module (TF2 SavedModel)", "SavedModel" or "mapping".
+        format: "tensorflow checkpoint v2", "tensorflow checkpoint v1", "frozen graph", "hdf5", "safetensors",
+            "hub module (TF1 format)", "hub module (TF2 SavedModel)", "SavedModel", "transformers" or "mapping".
         files: the files of the source: the archive, the index and all shards, or the one file; none of a mapping.
         specs: shape and dtype of every variable.
         checked: whether checksums in the source cover every name and value, which makes any damage an error.
-            TensorFlow checkpoints, HDF5 files of this package and everything in a gzip archive have them; frozen
-            graphs and other HDF5 files have none. The V1 format checks each block alone: a block of another file with
-            the same layout is not detected.
-        image_size: height and width of the images that a hub module takes, each None for any; None for other sources.
+            TensorFlow checkpoints, HDF5 and safetensors files of this package and everything in a gzip archive have
+            them; frozen graphs and files of other programs have none. The V1 format checks each block alone: a block of
+            another file with the same layout is not detected.
+        image_size: height and width of the images that a hub module (each None for any) or a folder of transformers
+            takes; None for other sources.
         copy: "ema" or "pristine" if the source holds these two checkpoints of one network: the one that was opened.
         resources: what `close` closes.
 

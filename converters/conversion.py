@@ -88,7 +88,8 @@ def convert(
 
     Args:
         source: anything `checkpoints.open_variables` reads (a checkpoint prefix, one of its files, its folder, an
-            archive, a frozen graph, an HDF5 file), or ``{slim variable name: array}``.
+            archive, a frozen graph, an HDF5 or safetensors file, a folder of transformers), or
+            ``{slim variable name: array}``.
         name: a published model or hub handle that the source is; it gives the image size and is checked against the
             source.
         head: "classification", "feature_vector" or "feature_map"; by default classification where the source holds

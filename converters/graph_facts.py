@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 from converters.sources import Variables
@@ -34,7 +35,7 @@ NOTHING = GraphFacts({}, None, (), False)
 
 
 def graph_facts(source: Variables) -> GraphFacts:
-    """Reads the graph that a source is, or the ``.meta`` file next to a checkpoint.
+    """Reads the graph that a source is, the ``.meta`` file next to a checkpoint, or a folder's configuration.
 
     Args:
         source: a path, or a mapping of arrays, which has no graph.
@@ -48,6 +49,8 @@ def graph_facts(source: Variables) -> GraphFacts:
     path = pathlib.Path(source)
     if path.suffix == ".pb" and path.is_file():
         return _facts_of_frozen_graph(path)
+    if checkpoints.is_transformers_folder(path):
+        return _facts_of_transformers(path)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
     return GraphFacts(_strides_of_meta_graph(meta), None, (), False) if meta.is_file() else NOTHING
@@ -63,6 +66,19 @@ def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
     height, width = ("any" if size is None else size for size in graph.image_size)
     note = f"The graph takes images of {height}x{width} pixels in [{low:g}, {high:g}]; the model takes them in [0, 1]."
     return GraphFacts(graph.strides, graph.image_size, (note,), True)
+
+
+def _facts_of_transformers(path: pathlib.Path) -> GraphFacts:
+    from checkpoints.transformers_folder import read_config
+
+    config = read_config(path)
+    strides = _network_strides(config.family, output_stride=config.output_stride) if config.output_stride else {}
+    values = {"mobilenet_v1": "plain", "mobilenet_v2": "averaged"}[config.family]
+    note = (
+        f"{path} does not say whether its values are plain or moving averages; Google's folders of {config.family} for "
+        f"transformers have {values} values."
+    )
+    return GraphFacts(strides, config.image_size, (note,), False)
 
 
 def _strides_of_meta_graph(path: pathlib.Path) -> Strides:

@@ -8,6 +8,7 @@ import checkpoints
 from converters.conversion import Conversion
 from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
+from converters.exporting import transformers_run
 from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
@@ -20,6 +21,7 @@ from converters.weights import slim_variables
 from mobilenets.families import FAMILIES
 
 NO_GRAPH = "not compared, the source has no graph (strides and padding are those of the published network)"
+NOT_INSTALLED = "not compared, transformers is not installed, which would run the source (mobilenets[transformers])"
 META_GRAPH = "not compared, the source has no graph that can be run (strides are those of its .meta file)"
 
 
@@ -56,6 +58,8 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
                         raise
                     # A graph next to a checkpoint may be of another size, or have operations for detection around it.
                     outcome["outputs"]["result"] = f"not compared with the graph next to the checkpoint: {error}"
+            elif _is_transformers_folder(conversion.origin):
+                outcome["outputs"]["result"] = NOT_INSTALLED
             elif _has_strides_of_meta_file(conversion):
                 outcome["outputs"]["result"] = META_GRAPH
     failed = [report for report in reports if not report.passed]
@@ -73,6 +77,10 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
 def _is_source(graph: pathlib.Path, origin: Variables) -> bool:
     """Whether the weights came from the graph or module itself, or from an archive of it."""
     return is_hub_module(graph) or (not isinstance(origin, Mapping) and graph == pathlib.Path(origin))
+
+
+def _is_transformers_folder(origin: Variables) -> bool:
+    return not isinstance(origin, Mapping) and checkpoints.is_transformers_folder(pathlib.Path(origin))
 
 
 def _has_strides_of_meta_file(conversion: Conversion) -> bool:
@@ -125,7 +133,7 @@ def _first_failure(report: Report) -> str:
 
 @contextlib.contextmanager
 def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
-    """The frozen graph or module that a source is, or holds next to its checkpoint; None where there is none."""
+    """The frozen graph, module or folder of transformers (if installed) that a source is or holds; None otherwise."""
     if isinstance(origin, Mapping):
         yield None
         return
@@ -133,6 +141,8 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
     if checkpoints.is_archive(path):
         with checkpoints.unpacked(path) as folder:
             yield _graph_in(folder)
+    elif checkpoints.is_transformers_folder(path):
+        yield path if transformers_run.is_installed() else None
     elif path.is_dir():
         yield _graph_in(path)
     else:

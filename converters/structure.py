@@ -5,13 +5,14 @@ another network. So the structure is compared with the network of the configurat
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import keras
 
 import mobilenets
 from converters.backbones import cut
 from converters.differences import differences
-from converters.recognition import recognise
+from converters.recognition import Network, recognise
 from converters.weights import weights_by_slim_name
 from mobilenets.blocks import rescales_inputs
 from mobilenets.families import FAMILIES
@@ -112,11 +113,29 @@ def published_structure(model: keras.Model) -> dict[str, str]:
     Raises:
         ConversionError: the model's weights are not those of a network of this project.
     """
-    weights = weights_by_slim_name(model)
-    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    network = recognise(shapes, model.name)
+    network, arguments = network_arguments(model)
     found = structure(model)
-    arguments = {
+    names = weights_by_slim_name(model)
+    best: dict[str, str] = {}
+    for options in stride_choices(network.family):
+        complete = mobilenets.CONSTRUCTORS[network.family](**arguments, **options)
+        expected = structure(cut(complete, network, names)[0])
+        if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
+            best = expected
+        if not _strides_differ(found, best):
+            break
+    return best
+
+
+def network_arguments(model: keras.Model) -> tuple[Network, dict[str, Any]]:
+    """What network a model is, and the arguments of its constructor that follow from weights, inputs and outputs.
+
+    Raises:
+        ConversionError: the model's weights are not those of a network of this project.
+    """
+    weights = weights_by_slim_name(model)
+    network = recognise({name: tuple(weight.shape) for name, weight in weights.items()}, model.name)
+    return network, {
         "depth_multiplier": network.depth_multiplier,
         "input_shape": tuple(model.input_shape[1:]),
         "head": _head(model, network.num_classes),
@@ -124,15 +143,6 @@ def published_structure(model: keras.Model) -> dict[str, str]:
         "rescale_inputs": rescales_inputs(model),
         **network.arguments,
     }
-    best: dict[str, str] = {}
-    for options in stride_choices(network.family):
-        complete = mobilenets.CONSTRUCTORS[network.family](**arguments, **options)
-        expected = structure(cut(complete, network, shapes)[0])
-        if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
-            best = expected
-        if not _strides_differ(found, best):
-            break
-    return best
 
 
 def stride_choices(family: str) -> Iterator[dict[str, int]]:

@@ -13,6 +13,7 @@ import checkpoints
 import mobilenets
 from converters.copies import open_copy
 from converters.errors import ConversionError
+from converters.exporting.transformers_run import run_folder
 from converters.graphs.frozen_graph import FrozenGraph
 from converters.hub.comparison import compare_with_module
 from converters.hub.module import is_hub_module, open_hub_module
@@ -125,12 +126,14 @@ def verify_outputs(
     momentum: float = 0.99,
     partial: bool = False,
 ) -> Report:
-    """Compares the outputs of a model with those of a frozen graph or a hub module; see `verify`.
+    """Compares the outputs of a model with those of a frozen graph, a hub module or transformers; see `verify`.
 
     Args:
-        path: of the graph or the module's folder.
+        path: of the graph, the module's folder, or a folder of transformers, which is installed.
         reference: what to call it in the report.
     """
+    if checkpoints.is_transformers_folder(pathlib.Path(path)):
+        return _with_transformers(name, model, path, reference, images, tolerance, partial)
     compare = _with_module if is_hub_module(path) else _with_graph
     return compare(name, model, path, reference, images, tolerance, dtype, momentum, partial)
 
@@ -237,6 +240,16 @@ def _with_module(name, model, path, reference, images, tolerance, dtype, momentu
     )
     least = FLOORS["float32"] if tolerance is None else tolerance
     return _report(name, reference, rows, least, [note, trained], mobilenets.endpoints(model), partial)
+
+
+def _with_transformers(name, model, path, reference, images, tolerance, partial) -> Report:
+    images, note = _images(model, (None, None), images)
+    expected = run_folder(path, 2 * images - 1)
+    exact = exact_values(model, images)
+    rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), "float32", tolerance)
+    least = FLOORS["float32"] if tolerance is None else tolerance
+    notes = [note, "The reference was computed by transformers in float32."]
+    return _report(name, reference, rows, least, notes, mobilenets.endpoints(model), partial)
 
 
 def _report(name, reference, rows, tolerance, notes, endpoints, partial) -> Report:

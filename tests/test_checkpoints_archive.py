@@ -94,6 +94,11 @@ def test_an_archive_of_hdf5(tmp_path, name):
     assert_read(pack(tmp_path / "x.tgz", {name: (tmp_path / name).read_bytes()}))
 
 
+def test_an_archive_of_safetensors(tmp_path):
+    checkpoints.save_safetensors(VARIABLES, tmp_path / "net.safetensors")
+    assert_read(pack(tmp_path / "x.tgz", {"net.safetensors": (tmp_path / "net.safetensors").read_bytes()}))
+
+
 def test_an_archive_of_a_frozen_graph(tmp_path):
     with tf.Graph().as_default() as graph:
         for name, value in VARIABLES.items():

@@ -10,6 +10,7 @@ import hypothesis.extra.numpy as arrays
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,13 +19,15 @@ import checkpoints
 from checkpoints import sstable
 
 V1 = "bool int8 int16 int32 int64 uint8 float32 float64".split()  # noqa: SIM905
-HDF5 = [*V1, *"uint16 uint32 uint64 float16 complex64 complex128".split()]  # noqa: SIM905
+SAFETENSORS = [*V1, *"uint16 uint32 uint64 float16".split()]  # noqa: SIM905
+HDF5 = [*SAFETENSORS, "complex64", "complex128"]
 V2 = [*HDF5, "bfloat16"]
 WRITERS = {
     "v1": (V1, lambda variables, path: checkpoints.save_checkpoint(variables, path, version=1)),
     "v2": (V2, lambda variables, path: checkpoints.save_checkpoint(variables, path, version=2)),
     "v2 by default": (V2, checkpoints.save_checkpoint),
     "hdf5": (HDF5, checkpoints.save_hdf5),
+    "safetensors": (SAFETENSORS, checkpoints.save_safetensors),
 }
 CASES = [(writer, dtype) for writer, (dtypes, _) in WRITERS.items() for dtype in dtypes]
 
@@ -39,6 +42,9 @@ def read_by_h5py(path):
     with h5py.File(path) as file:
         file.visititems(lambda name, item: loaded.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
     return {name: np.asarray(value) for name, value in loaded.items()}
+
+
+OTHER_READERS = {"hdf5": read_by_h5py, "safetensors": safetensors.numpy.load_file}
 
 
 def assert_identical(loaded, expected):
@@ -70,7 +76,7 @@ def test_any_bits_of_any_shape_survive(tmp_path_factory, writer, dtype):
         path = folder / "x"
         WRITERS[writer][1](variables, path)
         assert_identical(checkpoints.load_variables(path), variables)
-        assert_identical((read_by_h5py if writer == "hdf5" else read_by_tensorflow)(path), variables)
+        assert_identical(OTHER_READERS.get(writer, read_by_tensorflow)(path), variables)
 
     check()
 
@@ -152,6 +158,12 @@ def test_names_that_hdf5_would_change(tmp_path, name):
     assert list(checkpoints.load_variables(tmp_path / "x")) == [name]
 
 
+def test_the_name_that_safetensors_keeps_for_its_metadata(tmp_path):
+    with pytest.raises(checkpoints.CheckpointError, match="cannot store a variable with the name '__metadata__'"):
+        checkpoints.save_safetensors({"__metadata__": np.float32(1)}, tmp_path / "x")
+    assert not os.listdir(tmp_path)
+
+
 def test_a_name_that_is_a_group_of_another(tmp_path):
     variables = {"a": np.float32(1), "a/b/c": np.float32(2)}
     with pytest.raises(checkpoints.CheckpointError, match="cannot store both a and a/b/c"):
@@ -195,6 +207,7 @@ def test_a_failure_while_writing_leaves_the_old_files_unchanged(tmp_path, writer
 
     monkeypatch.setattr(h5py.File, "create_dataset", interrupted)
     monkeypatch.setattr(sstable, "write", interrupted)
+    monkeypatch.setattr(safetensors.numpy, "save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write({"a": np.float32(2)}, tmp_path / "x")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
@@ -264,5 +277,6 @@ def test_sha256(tmp_path):
 
 
 def test_importing_the_package_imports_no_library():
-    code = "import sys, checkpoints; print({'tensorflow', 'keras', 'h5py', 'numpy'} & set(sys.modules) or 'light')"
+    libraries = {"tensorflow", "keras", "h5py", "safetensors", "torch", "numpy"}
+    code = f"import sys, checkpoints; print({libraries} & set(sys.modules) or 'light')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "light\n"

@@ -43,7 +43,7 @@ def invoke(*arguments):
 
 def test_the_choices_are_those_of_the_library():
     choices = {option.name: option.type for option in export_command.params}
-    assert list(choices["format_name"].choices) == [*FORMATS, "hub"]
+    assert list(choices["format_name"].choices) == [*FORMATS, "hub", "safetensors"]
     assert list(choices["quantize"].choices) == list(QUANTIZATIONS)
     assert isinstance(export_command, click.Command)
 
@@ -76,6 +76,9 @@ def test_int8_with_a_folder_of_images(folder, tmp_path):
         (["model.keras", "out", "--format", "caffe"], "'caffe' is not one of"),
         (["model.keras", "out", "--format", "hub", "--quantize", "int8"], "--format hub takes"),
         (["model.keras", "out.tflite", "--format", "litert", "--quantize", "int8"], "int8 needs images"),
+        (["model.keras", "out.st", "--format", "safetensors"], "must end in .safetensors"),
+        (["model.keras", "out.safetensors", "--format", "safetensors", "--unfused"], "--format safetensors takes"),
+        (["model.keras", "out.keras", "--format", "keras-applications"], "must end in .h5"),
         (["model.keras", "out", "--format", "savedmodel", "--quantize", "int8"], "Only litert can be quantized"),
         (["model.keras", "photos", "--format", "savedmodel"], "exists"),
         (["model.keras", "photos", "--format", "savedmodel", "--force"], "will not be replaced"),
@@ -92,6 +95,27 @@ def test_unusable_input_is_one_sentence_and_status_2(arguments, sentence, folder
     assert result.exit_code == 2, result.output
     assert sentence in result.stderr and "Traceback" not in result.output
     assert sorted(os.listdir(folder)) == ["model.keras", "photos"]
+
+
+def test_safetensors_hold_the_variables_of_the_model(folder, tmp_path):
+    import safetensors.numpy
+
+    path = tmp_path / "out.safetensors"
+    result = invoke(folder / "model.keras", path, "--format", "safetensors", "--json")
+    assert result.exit_code == 0, result.output
+    found = safetensors.numpy.load_file(path)
+    expected = made_up_variables({name: array.shape for name, array in found.items()})
+    assert found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in found)
+    assert json.loads(result.stdout) == {
+        "path": str(path),
+        "format": "safetensors",
+        "variables": len(expected),
+        "size": path.stat().st_size,
+    }
+    assert invoke(folder / "model.keras", path, "--format", "safetensors").exit_code == 2
+    again = invoke(folder / "model.keras", path, "--format", "safetensors", "--force")
+    assert again.exit_code == 0 and f"its {len(expected)} variables equal those of the model" in again.stdout
+    assert os.listdir(tmp_path) == ["out.safetensors"]
 
 
 def test_a_mismatch_is_status_1(folder, tmp_path, monkeypatch):

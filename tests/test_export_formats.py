@@ -74,7 +74,9 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def test_every_format_is_tested():
-    assert RUNNERS.keys() == FORMATS.keys() == NAMES.keys()
+    others = {"keras-applications", "transformers"}  # test_export_keras_applications.py, test_export_transformers.py
+    assert RUNNERS.keys() | others == FORMATS.keys()
+    assert RUNNERS.keys() == NAMES.keys()
 
 
 @pytest.mark.parametrize("format", ["savedmodel", "litert", "onnx", OPENVINO])

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
 import checkpoints
@@ -60,6 +61,10 @@ def write_plain_hdf5(variables, path):
             file.create_dataset(name, data=value, **({"compression": "gzip"} if index % 2 and value.ndim else {}))
 
 
+def write_plain_safetensors(variables, path):
+    safetensors.numpy.save_file({name: np.asarray(value) for name, value in variables.items()}, path)
+
+
 def in_archive(write, name):
     """A function that writes an archive of all files that ``write`` makes."""
 
@@ -98,6 +103,8 @@ FORMATS = {
     "checkpoint V2, data": Format(checkpoints.save_checkpoint, "net.ckpt.data-00000-of-00001", "net.ckpt"),
     "HDF5": Format(checkpoints.save_hdf5, "net.h5", "net.h5"),
     "HDF5 from elsewhere": Format(write_plain_hdf5, "net.h5", "net.h5", checked=False),
+    "safetensors": Format(checkpoints.save_safetensors, "net.safetensors", "net.safetensors"),
+    "safetensors from elsewhere": Format(write_plain_safetensors, "net.safetensors", "net.safetensors", checked=False),
     "frozen graph": Format(write_graph, "net.pb", "net.pb", checked=False),
     "tgz, V2 in it": Format(in_archive(checkpoints.save_checkpoint, "net.ckpt"), "net.tgz", "net.tgz"),
     "tgz, a graph in it": Format(in_archive(write_graph, "net.pb"), "net.tgz", "net.tgz"),

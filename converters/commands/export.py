@@ -15,7 +15,12 @@ from converters.commands.quiet import native_stderr_if_it_fails
 @click.argument("model")
 @click.argument("path", type=click.Path(path_type=pathlib.Path))
 @click.option(
-    "--format", "format_name", required=True, type=click.Choice(["savedmodel", "litert", "onnx", "openvino", "hub"])
+    "--format",
+    "format_name",
+    required=True,
+    type=click.Choice(
+        ["savedmodel", "litert", "onnx", "openvino", "keras-applications", "transformers", "hub", "safetensors"]
+    ),
 )
 @click.option(
     "--quantize",
@@ -30,7 +35,7 @@ from converters.commands.quiet import native_stderr_if_it_fails
     help="A photograph, a folder of them, or a glob in quotes, to compare on and to calibrate int8 with; may be "
     "repeated.  [seeded noise]",
 )
-@click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms (not for hub).")
+@click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms, in the first four formats.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
 @as_json
 def export_command(model, path, format_name, quantize, images, fused, force, as_json):
@@ -39,16 +44,19 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
     If a manifest is next to MODEL, MODEL is compared with it first.
 
     \b
-    savedmodel  PATH is a folder
-    litert      PATH ends in .tflite
-    onnx        PATH ends in .onnx; needs mobilenets[onnx]
-    openvino    PATH ends in .xml, and a .bin file is written next to it; needs mobilenets[openvino]
-    hub         PATH is a folder: a TF-Hub module (TF2 SavedModel), to call and to train
+    savedmodel          PATH is a folder
+    litert              PATH ends in .tflite
+    onnx                PATH ends in .onnx; needs mobilenets[onnx]
+    openvino            PATH ends in .xml, and a .bin file is written next to it; needs mobilenets[openvino]
+    keras-applications  PATH ends in .h5: weights for keras.applications.MobileNet or MobileNetV2
+    transformers        PATH is a folder for from_pretrained (MobileNet V1, V2); needs mobilenets[transformers]
+    hub                 PATH is a folder: a TF-Hub module (TF2 SavedModel), to call and to train
+    safetensors         PATH ends in .safetensors: the variables by their slim names
     """
-    if format_name == "hub":
+    if format_name in ("hub", "safetensors"):
         if quantize or images or not fused:
-            raise click.UsageError("--format hub takes neither --quantize nor --images, and no --unfused.")
-        export_module(model, path, force, as_json)
+            raise click.UsageError(f"--format {format_name} takes neither --quantize nor --images, and no --unfused.")
+        (export_module if format_name == "hub" else export_variables)(model, path, force, as_json)
         return
     with display_on_stderr() as display:
         load_keras(display)
@@ -69,6 +77,24 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
                 result = converters.export(
                     loaded, path, format_name, fused=fused, images=batch, quantization=quantize, force=force
                 )
+        except converters.ExportMismatch as error:
+            raise Mismatch(str(error)) from error
+    click.echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
+
+
+def export_variables(model, path, force, as_json):
+    """Writes the variables in safetensors and reads them again."""
+    with display_on_stderr() as display:
+        load_keras(display)
+        from converters.exporting import variables
+        from converters.keras_file import load_checked_model
+
+        variables.check_variables_path(path, force)
+        display.step(f"Opening {model}")
+        loaded, _ = load_checked_model(model)
+        display.step(f"Writing {path}")
+        try:
+            result = variables.export_variables(loaded, path, force)
         except converters.ExportMismatch as error:
             raise Mismatch(str(error)) from error
     click.echo(json.dumps(result.facts(), indent=1) if as_json else str(result))

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib
+import importlib.metadata
 import io
 import os
 import warnings
@@ -38,7 +39,7 @@ class Export:
 
     Attributes:
         path: The file or folder.
-        format: "savedmodel", "litert", "onnx" or "openvino".
+        format: name of the format.
         quantization: None, "float16" or "int8".
         size: Bytes of all its files.
         runtime: Name and version of the runtime.
@@ -84,19 +85,22 @@ def export(
 ) -> Export:
     """Writes a model in another runtime's format, runs it there, and compares its outputs with those in Keras.
 
-    The exported model takes the same images as the model, any number at a time.
+    The exported model takes the same images as the model, any number at a time; those of "keras-applications" and
+    "transformers" take [-1, 1].
 
     Args:
         model: A float32 model with one input and one output; "savedmodel" takes any dtype policy.
         path: "savedmodel": a folder; "litert": ``.tflite``; "onnx": ``.onnx``; "openvino": ``.xml``, with a ``.bin``
-            file next to it. It gets its name only after the comparison passes.
-        format: One of these four names.
-        fused: Whether batch norms are folded first (`mobilenets.fuse`).
+            file next to it; "keras-applications": ``.h5``, a file of weights; "transformers": a folder. It gets its
+            name only after the comparison passes.
+        format: One of these names.
+        fused: Whether batch norms are folded first (`mobilenets.fuse`); not with "keras-applications" and
+            "transformers".
         images: Float ``(count, height, width, 3)`` in [0, 1] to compare on, also for a model that takes [-1, 1]; by
             default seeded noise. "int8" requires them and calibrates its ranges on them: use a hundred or more
             photographs, prepared as for the model (`mobilenets.preprocess`).
         quantization: With "litert", "float16" (weights only) or "int8" (all operations; input and output stay float32).
-        force: Whether to replace an existing path; of folders, only a SavedModel.
+        force: Whether to replace an existing path; of folders, only one that this format writes.
 
     Returns:
         The path, the largest difference and other facts.
@@ -118,18 +122,20 @@ def export(
     _check_model(model, format)
     if quantization == "int8" and images is None:
         raise ConversionError("int8 needs images to calibrate its ranges on; noise would give wrong ranges.")
+    target.check(model)
     images = _model_input(model, images)
-    source = mobilenets.fuse(model) if fused else model
+    theirs = 2 * images - 1 if target.symmetric and takes_unit_range(model) else images
+    source = mobilenets.fuse(model) if fused and target.fused else model
     with staged(path) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        outputs = _written_and_run(source, unfinished, target, format, images)
+        outputs = _written_and_run(source, unfinished, target, format, theirs)
         expected = _in_batches(lambda batch: keras.ops.convert_to_numpy(model(batch, training=False)), images)
         result = Export(
             path=path,
             format=format,
             quantization=quantization,
             size=sum(file.stat().st_size for file in unfinished.parent.rglob("*") if file.is_file()),
-            runtime=f"{target.runtime} {importlib.import_module(target.runtime).__version__.split('-')[0]}",
+            runtime=f"{target.runtime} {_version(target.runtime)}",
             images=len(images),
             max_relative=_max_relative(outputs, expected),
             tolerance=TOLERANCES[quantization],
@@ -150,9 +156,9 @@ def check_path(path: Path, target: Format, force: bool) -> None:
         raise ConversionError(f"The output {path} must end in {target.suffixes[0]}.")
     for file in [path.with_suffix(suffix) for suffix in target.suffixes] or [path]:
         check_output(file, force)
-        if file.exists() and (file.is_dir() if target.suffixes else not (file / "saved_model.pb").is_file()):
-            kind = "file" if target.suffixes else "SavedModel"
-            raise ConversionError(f"The output {file} exists and is not a {kind}; it will not be replaced.")
+        if file.exists() and (file.is_dir() if target.suffixes else not (file / target.marker).is_file()):
+            kind = "a file" if target.suffixes else f"a folder with {target.marker}"
+            raise ConversionError(f"The output {file} exists and is not {kind}; it will not be replaced.")
 
 
 def _check_model(model: keras.Model, format: str) -> None:
@@ -193,10 +199,19 @@ def _written_and_run(model: keras.Model, path: Path, target: Format, format: str
         # Keras's exporters print what they wrote.
         with contextlib.redirect_stdout(io.StringIO()):
             target.write(model, path, images)
-        return _in_batches(target.load(path), images)
+        function = target.load(path)
+        return function(images) if target.at_once else _in_batches(function, images)
     except Exception as error:
         # Converters and runtimes raise errors of many types.
         raise ConversionError(f"The export of {model.name} to {format} failed: {checkpoints.reason(error)}") from error
+
+
+def _version(runtime: str) -> str:
+    """The version of a package, if possible without importing it."""
+    try:
+        return importlib.metadata.version(runtime)
+    except importlib.metadata.PackageNotFoundError:  # "tensorflow" is also in the distribution tensorflow-cpu
+        return importlib.import_module(runtime).__version__.split("-")[0]
 
 
 def _in_batches(function, images: np.ndarray) -> np.ndarray:

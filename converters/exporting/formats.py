@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from converters.errors import ConversionError
+from converters.exporting import keras_applications, transformers_folder, transformers_run
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -24,6 +25,11 @@ class Format(NamedTuple):
         suffixes: of the files that it consists of, the named one first; none for a folder.
         packages: modules to be installed, beyond what this package needs.
         keras_version: first version of Keras with an exporter for it.
+        marker: of a folder, the file in it by which an earlier export is recognised.
+        fused: whether the model is fused first where the caller does not object.
+        symmetric: whether what was written takes images in [-1, 1] whatever the model takes.
+        at_once: whether the function of `load` takes all images in one call, because a call starts a process.
+        check: refuses a model that the format cannot express, before any work.
     """
 
     write: Callable[[keras.Model, Path, np.ndarray], None]
@@ -32,6 +38,11 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     keras_version: tuple[int, int] = (3, 5)
+    marker: str = "saved_model.pb"
+    fused: bool = True
+    symmetric: bool = False
+    at_once: bool = False
+    check: Callable[[keras.Model], object] = lambda model: None
 
 
 def write_saved_model(model: keras.Model, path: Path, _images: np.ndarray | None = None) -> None:
@@ -130,6 +141,26 @@ FORMATS = {
     # Keras's exporter imports scipy with its OpenVINO backend, and does not say so.
     "openvino": Format(
         write_openvino, load_openvino, "openvino", (".xml", ".bin"), ("openvino", "scipy"), keras_version=(3, 11)
+    ),
+    "keras-applications": Format(
+        keras_applications.write_weights,
+        keras_applications.load_weights,
+        "keras",
+        (".h5",),
+        fused=False,
+        symmetric=True,
+        check=keras_applications.check,
+    ),
+    "transformers": Format(
+        transformers_folder.write_folder,
+        transformers_folder.load_folder,
+        "transformers",
+        packages=transformers_run.PACKAGES,
+        marker="config.json",
+        fused=False,
+        symmetric=True,
+        at_once=True,
+        check=transformers_folder.check,
     ),
 }
 

@@ -1,0 +1,141 @@
+"""Weights for keras.applications: loaded there as its users load them, with equal outputs."""
+
+import csv
+import json
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import checkpoints
+import converters
+import mobilenets
+from converters.cli import main
+from tests.networks import CONSTRUCTORS, set_weights, slim_weights
+from tests.oracle import made_up_images, made_up_variables
+
+THEIRS = {"mobilenet_v1": keras.applications.MobileNet, "mobilenet_v2": keras.applications.MobileNetV2}
+
+
+def network(family: str, multiplier: float = 0.5, **choices) -> keras.Model:
+    model = CONSTRUCTORS[family](multiplier, **{"input_shape": (64, 64, 3), "num_classes": 11, **choices})
+    set_weights(model, made_up_variables({name: tuple(weight.shape) for name, weight in slim_weights(model).items()}))
+    return model
+
+
+def assert_equal_outputs(ours, theirs, height=64, width=64):
+    images = made_up_images(height, width)
+    expected = np.asarray(ours(images))
+    found = np.asarray(theirs(2 * images - 1))
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(("family", "multiplier", "classes"), [("mobilenet_v1", 0.25, 1001), ("mobilenet_v2", 0.35, 5)])
+def test_classifiers(family, multiplier, classes, tmp_path):
+    model = network(family, multiplier, num_classes=classes)
+    path = tmp_path / "model.h5"
+    result = converters.export(model, path, "keras-applications")
+    assert result.max_relative <= 1e-5 and result.runtime == f"keras {keras.__version__}"
+    theirs = THEIRS[family](
+        weights=str(path), alpha=multiplier, classes=classes, input_shape=(64, 64, 3), classifier_activation=None
+    )
+    assert_equal_outputs(model, theirs)
+    softmax = THEIRS[family](weights=str(path), alpha=multiplier, classes=classes, input_shape=(64, 64, 3))
+    assert np.asarray(softmax(made_up_images(64, 64))).sum() == pytest.approx(len(made_up_images(64, 64)), rel=1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("family", THEIRS)
+@pytest.mark.parametrize(("head", "pooling"), [("feature_vector", "avg"), ("feature_map", None)])
+def test_heads_without_logits(family, head, pooling, tmp_path):
+    model = network(family, head=head, rescale_inputs=False)
+    path = tmp_path / "model.h5"
+    converters.export(model, path, "keras-applications")
+    theirs = THEIRS[family](weights=str(path), alpha=0.5, include_top=False, pooling=pooling, input_shape=(64, 64, 3))
+    images = made_up_images(64, 64)
+    np.testing.assert_allclose(np.asarray(theirs(images)), np.asarray(model(images)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("multiplier", [0.35, 0.5, 0.75, 1.0, 1.3, 1.4])
+def test_every_published_multiplier_of_v2_and_1000_classes(multiplier, tmp_path):
+    model = network("mobilenet_v2", multiplier, num_classes=1000, input_shape=(96, 65, 3))
+    converters.export(model, tmp_path / "model.h5", "keras-applications")
+    theirs = keras.applications.MobileNetV2(
+        weights=str(tmp_path / "model.h5"), alpha=multiplier, input_shape=(96, 65, 3), classifier_activation=None
+    )
+    assert_equal_outputs(model, theirs, 96, 65)
+
+
+def test_the_file_says_how_it_is_loaded(tmp_path):
+    converters.export(network("mobilenet_v1", 0.25), tmp_path / "model.h5", "keras-applications")
+    with h5py.File(tmp_path / "model.h5") as file:
+        call = json.loads(file.attrs["keras_applications"])
+    assert call == {
+        "constructor": "MobileNet",
+        "alpha": 0.25,
+        "input_shape": [64, 64, 3],
+        "include_top": True,
+        "pooling": None,
+        "classes": 11,
+        "classifier_activation": None,
+    }
+
+
+REFUSED = [
+    ("inception_v2", 0.5, {}, "keras.applications has no inception_v2"),
+    ("mobilenet_v1", 0.1, {}, r"other widths with alpha=0\.1: its layer conv1 has a kernel of shape \(3, 3, 3, 3\)"),
+    ("mobilenet_v2", 0.28, {}, r"other widths with alpha=0\.28: its layer block_3_project"),
+    ("mobilenet_v2", 0.5, {"scale_last_layer": True}, "other widths with alpha=0.5: its layer Conv_1"),
+    ("mobilenet_v1", 0.25, {"input_shape": (64, 80, 3)}, "images of 64x80 pixels.* multiples of 32"),
+    ("mobilenet_v1", 0.25, {"output_stride": 16}, "is not a network that keras.applications has: 2 layers differ"),
+    ("mobilenet_v2", 0.35, {"first_stride": 1}, "is not a network that keras.applications has: 1 layers differ"),
+]
+
+
+@pytest.mark.parametrize(("family", "multiplier", "choices", "sentence"), REFUSED)
+def test_what_keras_applications_cannot_build(family, multiplier, choices, sentence, tmp_path):
+    model = CONSTRUCTORS[family](multiplier, **{"input_shape": (64, 64, 3), "num_classes": 3, **choices})
+    with pytest.raises(converters.ConversionError, match=sentence):
+        converters.export(model, tmp_path / "model.h5", "keras-applications")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_by_which_keras_expects_another_format(tmp_path):
+    with pytest.raises(converters.ConversionError, match=r"in another format; rename model\.weights\.h5"):
+        converters.export(network("mobilenet_v1", 0.25), tmp_path / "model.weights.h5", "keras-applications")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fused_model_is_refused(tmp_path):
+    model = mobilenets.fuse(mobilenets.MobileNetV1(0.25, (32, 32, 3), num_classes=3))
+    with pytest.raises(converters.ConversionError, match=r"is not a network that keras\.applications has"):
+        converters.export(model, tmp_path / "model.h5", "keras-applications")
+
+
+def test_the_command(tmp_path):
+    network("mobilenet_v1", 0.25).save(tmp_path / "model.keras")
+    arguments = ["export", str(tmp_path / "model.keras"), str(tmp_path / "w.h5"), "--format", "keras-applications"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "was run with keras" in result.stdout and "largest difference is" in result.stdout
+
+
+@pytest.mark.long
+def test_the_published_weights_are_those_of_keras_applications(shared, tmp_path):
+    """The hub module of MobileNet V2 1.0 224 and the file that keras.applications downloads hold the same values."""
+    module = shared / "hub" / "mobilenet_v2_100_224_feature_vector"
+    table = shared / "fingerprints" / "keras_applications_mobilenet_v2_100_224_1000_classes.csv"
+    converters.export(converters.convert(module), tmp_path / "model.h5", "keras-applications")
+    with open(table, encoding="utf-8", newline="") as lines:
+        rows = {row["variable_name"]: row["masked_crc32c_of_raw_le_bytes"] for row in csv.DictReader(lines)}
+    found = {}
+    with h5py.File(tmp_path / "model.h5") as file:
+        for layer in file:
+            for leaf, values in file[layer][layer].items():
+                found[f"{layer}/{leaf.removesuffix(':0')}"] = f"0x{checkpoints.masked_crc32c(values[()]):08x}"
+    assert len(found) == 260
+    assert found == {name: checksum for name, checksum in rows.items() if not name.startswith("predictions/")}
