@@ -76,7 +76,9 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
     """
     model = open_keras_file(path)
     manifest = read_manifest(manifest_path(path))
-    lines = differing_variables(slim_variables(model), manifest)
+    lines = _differences(model, manifest, path)
+    if 2 * len(lines) > len(manifest["variables"]):
+        raise ConversionError(_trained_since(path))
     if lines:
         raise ConversionError(
             f"{path} does not hold the weights that its manifest lists: {describe(lines, changed='different')}"
@@ -89,6 +91,22 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
             f"{listed}"
         )
     return model
+
+
+def _differences(model: keras.Model, manifest: dict, path: str | pathlib.Path) -> list[str]:
+    try:
+        variables = slim_variables(model)
+    except ConversionError as error:
+        # Layers that convert does not write: a head of the user's own.
+        raise ConversionError(_trained_since(path)) from error
+    return differing_variables(variables, manifest)
+
+
+def _trained_since(path: str | pathlib.Path) -> str:
+    return (
+        f"{path} was trained or changed since it was converted, so its manifest no longer fits. Save it under another "
+        f"name, or delete {manifest_path(path)}."
+    )
 
 
 def open_keras_file(path: str | pathlib.Path) -> keras.Model:

@@ -253,4 +253,5 @@ def _images(
         or any(want not in (None, have) for want, have in zip(expected, images.shape, strict=True))
     ):
         raise ConversionError(f"The images have the shape {images.shape}; expected (batch, {size[0]}, {size[1]}, 3).")
+    mobilenets.check_image_range(images)
     return images, f"On {len(images)} images of the caller."

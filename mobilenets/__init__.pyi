@@ -19,3 +19,11 @@ from .published import ModelInfo as ModelInfo
 from .published import get_model_info as get_model_info
 from .published import list_models as list_models
 from .published import model_in_file_name as model_in_file_name
+from .pipelines import image_pipeline as image_pipeline
+from .pipelines import include_preprocessing as include_preprocessing
+from .pixel_range import ImageRangeWarning as ImageRangeWarning
+from .pixel_range import check_image_range as check_image_range
+from .pixel_range import image_range as image_range
+from .nesting import flat as flat
+from .nesting import is_nested as is_nested
+from .nesting import is_prepared as is_prepared

@@ -6,7 +6,9 @@ Accuracies, multiply-adds and parameters are those of Google's own tables (tenso
 
 import dataclasses
 import difflib
+import fnmatch
 import functools
+import html
 import math
 import re
 from typing import NamedTuple
@@ -75,7 +77,7 @@ ROWS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ModelInfo:
     """A published model.
 
@@ -117,6 +119,18 @@ class ModelInfo:
     top1: float
     top5: float
 
+    def __repr__(self) -> str:
+        """Returns the name and the facts that matter most, in one line."""
+        return f"ModelInfo({self.name!r}, {self.parameters:,} parameters, top-1 {self.top1} %)"
+
+    def _repr_html_(self) -> str:
+        """Returns a table for notebooks."""
+        rows = "".join(
+            f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>"
+            for key, value in self.to_dict().items()
+        )
+        return f"<table>{rows}</table>"
+
     def to_dict(self) -> dict[str, str | int | float | bool | None]:
         """Returns the attributes as JSON values."""
         return dataclasses.asdict(self)
@@ -126,18 +140,20 @@ def list_models(family: str | None = None) -> list[str]:
     """Returns the names of the published models.
 
     Args:
-        family: one of `mobilenets.SCOPES`, or None for all.
+        family: one of `mobilenets.SCOPES`, a pattern of names with ``*``, ``?`` or ``[...]``, or None for all.
 
     Raises:
-        ValueError: for another family.
+        ValueError: for another family. A pattern without a match gives an empty list.
 
     Example:
-        >>> mobilenets.list_models("inception_v2")
-        ['inception_v2']
+        >>> mobilenets.list_models("*v2*035_96")
+        ['mobilenet_v2_035_96']
     """
+    if family is not None and set(family) & set("*?["):
+        return [name for name in map(_name, ROWS) if fnmatch.fnmatchcase(name, family)]
     families = list(dict.fromkeys(row.family for row in ROWS))
     if family not in (None, *families):
-        raise ValueError(f"family must be one of {', '.join(families)}, not {family!r}.")
+        raise ValueError(f'family must be one of {", ".join(families)} or a pattern such as "*v2*96*", not {family!r}.')
     return [_name(row) for row in ROWS if family in (None, row.family)]
 
 

@@ -38,6 +38,7 @@ def inference_function(model: keras.Model, *, fused: bool = True) -> Callable[[n
     outputs.get_concrete_function()
 
     def infer(batch: np.ndarray) -> Any:
+        mobilenets.check_image_range(batch, model)
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), outputs(tf.constant(batch, images.dtype)))
 
     return infer

@@ -16,7 +16,6 @@ from converters.errors import ConversionError, ConversionWarning
 from converters.exporting.inference import inference_function
 from converters.images.sizes import height_and_width, image_size_of
 from converters.keras_file import load_checked_model
-from converters.parity.outputs import takes_unit_range
 from converters.sources import find_source
 from converters.text import shape_text
 
@@ -47,7 +46,7 @@ class ImageModel:
         Raises:
             ConversionError: The model does not classify.
         """
-        return self._endpoint("Logits").shape[-1]
+        return self._class_output().shape[-1]
 
     def num_features(self) -> int:
         """Length of a feature vector.
@@ -59,11 +58,16 @@ class ImageModel:
 
     def logits(self) -> Callable[[Images], np.ndarray]:
         """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to logits ``(count, classes)``."""
-        return self._function("Logits")
+        output = self._class_output()
+        run = self._function(output)
+        if not _is_softmax(self.model, output):
+            return run
+        # The logarithm of probabilities: a softmax gives them back.
+        return lambda images: np.log(np.maximum(run(images), np.finfo(np.float32).tiny))
 
     def features(self) -> Callable[[Images], np.ndarray]:
         """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to vectors ``(count, features)``."""
-        return self._function("global_pool")
+        return self._function(self._endpoint("global_pool"))
 
     def digest(self) -> str:
         """Returns a sha256 of everything that the outputs depend on: all weights and the image size."""
@@ -75,27 +79,62 @@ class ImageModel:
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
-    def _endpoint(self, name: str) -> keras.KerasTensor:
+    def _class_output(self) -> keras.KerasTensor:
+        """The logits of the network, or the output of a head of the user's own."""
+        output = self.model.outputs[0]
+        endpoints = self._endpoints()
+        for scope in mobilenets.SCOPES.values():
+            if f"{scope}/Logits" in endpoints and not _after_own_head(self.model):
+                return endpoints[f"{scope}/Logits"]
+        if len(self.model.outputs) == 1 and len(output.shape) == 2 and _after_own_head(self.model):
+            activation = _activation(self.model.operations[-1])
+            if output.shape[-1] == 1 or activation == "sigmoid":
+                raise ConversionError(
+                    f"{self.name} gives {shape_text(output.shape[1:])} value(s) with the activation {activation}. Classes "
+                    "are read from logits or a softmax over at least two classes."
+                )
+            return output
+        raise ConversionError(f"{self.name} does not classify: it has no logits. It has another head.")
+
+    def _endpoints(self) -> dict[str, keras.KerasTensor]:
         try:
-            endpoints = mobilenets.endpoints(self.model)
+            return mobilenets.endpoints(self.model)
         except ValueError as error:
             raise ConversionError(f"{self.name} is none of this package's networks: {error}") from error
+
+    def _endpoint(self, name: str) -> keras.KerasTensor:
+        endpoints = self._endpoints()
         for scope in mobilenets.SCOPES.values():
             if f"{scope}/{name}" in endpoints:
                 return endpoints[f"{scope}/{name}"]
-        what = {"Logits": "classify: it has no logits", "global_pool": "give feature vectors: it does not pool"}[name]
-        raise ConversionError(f"{self.name} does not {what}. It has another head.")
+        raise ConversionError(f"{self.name} does not give feature vectors: it does not pool. It has another head.")
 
-    def _function(self, name: str) -> Callable[[Images], np.ndarray]:
+    def _function(self, output: keras.KerasTensor) -> Callable[[Images], np.ndarray]:
         # Batch norms are not folded: the outputs stay those that were verified, to the last bit.
-        infer = inference_function(keras.Model(self.model.input, self._endpoint(name)), fused=False)
-        unit_range = takes_unit_range(self.model)
+        infer = inference_function(keras.Model(self.model.input, output), fused=False)
+        low, high = mobilenets.image_range(self.model)
 
         def run(images: Images) -> np.ndarray:
-            outputs = infer(images if unit_range else 2 * images - 1)
+            outputs = infer(images if (low, high) == (0, 1) else (high - low) * images + low)
             return outputs.reshape(len(images), outputs.shape[-1])
 
         return run
+
+
+def _after_own_head(model: keras.Model) -> bool:
+    """Whether the last layer with weights is not the network's: a head that somebody added."""
+    last = [layer for layer in model.layers if layer.weights and not isinstance(layer, keras.layers.Dropout)][-1:]
+    return any(mobilenets.slim_name(layer.name).split("/")[0] not in mobilenets.SCOPES.values() for layer in last)
+
+
+def _activation(operation: keras.Operation) -> str:
+    if isinstance(operation, keras.layers.Softmax):
+        return "softmax"
+    return getattr(getattr(operation, "activation", None), "__name__", "linear")
+
+
+def _is_softmax(model: keras.Model, output: keras.KerasTensor) -> bool:
+    return any(operation.output is output and _activation(operation) == "softmax" for operation in model.operations)
 
 
 def open_image_model(
@@ -132,6 +171,8 @@ def open_image_model(
         model, notes = conversion.model, conversion.notes
         name = conversion.configuration["name"]
         info = mobilenets.get_model_info(str(name)) if name else None
+    if mobilenets.is_nested(model) or mobilenets.is_prepared(model):
+        model = mobilenets.flat(model)
     for note in notes:
         warnings.warn(note, ConversionWarning, stacklevel=2)
     return ImageModel(model, str(source), _image_size(model, str(source), image_size, info), info, notes)
