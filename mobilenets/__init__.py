@@ -1,6 +1,7 @@
 """MobileNet V1, MobileNet V2 and Inception V2 in stock Keras layers, and the table of the published models."""
 
 import importlib
+import importlib.metadata
 
 import lazy_loader
 
@@ -14,8 +15,6 @@ __all__ = [*_stub_all, *_CONVERTERS]
 
 def __getattr__(name: str):
     if name == "__version__":
-        import importlib.metadata
-
         return importlib.metadata.version("mobilenets")
     if name in _CONVERTERS:
         return getattr(importlib.import_module("converters"), name)

@@ -1,5 +1,6 @@
 """Models that contain models, such as a network in a `keras.Sequential` with another head, as one flat model."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,7 +37,7 @@ def flat(model: keras.Model) -> keras.Model:
         >>> "MobilenetV1/global_pool" in mobilenets.endpoints(mobilenets.flat(classifier))
         True
     """
-    copies = _Copies()
+    copies = Copies()
     size = _prepared_shape(model)
     image = model.inputs[0]
     inputs = keras.Input(size or image.shape[1:], dtype=image.dtype, name=image.name.split(":")[0])
@@ -45,7 +46,7 @@ def flat(model: keras.Model) -> keras.Model:
     return copy
 
 
-class _Copies:
+class Copies:
     """One copy of each layer, also of a layer that is called more than once."""
 
     def __init__(self) -> None:
@@ -59,13 +60,11 @@ class _Copies:
             return inputs
         if not hasattr(model, "operations"):
             raise ValueError(f"The model {model.name!r} is neither functional nor sequential, so it cannot be opened.")
-        clone = keras.models.clone_model(
-            model, input_tensors=inputs, clone_function=lambda layer: layer, call_function=self._call
-        )
-        return clone.output
+        # `keras.models.clone_model` replays a graph in the same way, but only from an input layer on.
+        return model._run_through_graph(inputs, operation_fn=lambda layer: functools.partial(self._call, layer))
 
     def _call(self, layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(layer, keras.layers.InputLayer | PREPARATION):
+        if isinstance(layer, (keras.layers.InputLayer, *PREPARATION)):
             return args[0]
         if isinstance(layer, keras.Model):
             return self.run(layer, args[0])

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from mobilenets.pixel_range import image_range
-from mobilenets.nesting import flat
+from mobilenets.nesting import Copies, flat
 from mobilenets.preprocessing import preprocess, resize
 from mobilenets.published import ModelInfo, get_model_info
 
@@ -140,9 +140,7 @@ def include_preprocessing(model: keras.Model) -> keras.Model:
     prepared = keras.layers.CenterCrop(*size, name="crop_pixels")(resized)
     if (low, high) != (0.0, 255.0):
         prepared = keras.layers.Rescaling((high - low) / 255, low, name="rescale_pixels")(prepared)
-    copy = keras.models.clone_model(
-        network, input_tensors=prepared, clone_function=lambda layer: type(layer).from_config(layer.get_config())
-    )
-    served = keras.Model(images, copy.output, name=model.name)
-    served.set_weights(network.get_weights())
+    copies = Copies()
+    served = keras.Model(images, copies.run(network, prepared), name=model.name)
+    copies.set_weights()
     return served
