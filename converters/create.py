@@ -63,10 +63,7 @@ def create_model(
         overrides["num_classes"] = num_classes
     if input_shape is not None:
         overrides["input_shape"] = input_shape
-    if pretrained:
-        model = _converted(name, head, verify, overrides)
-    else:
-        model = mobilenets.build(name, head, **overrides)
+    model = _converted(name, head, verify, overrides) if pretrained else mobilenets.build(name, head, **overrides)
     return mobilenets.include_preprocessing(model) if include_preprocessing else model
 
 

@@ -18,7 +18,9 @@ from converters.cli import main as program
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = ROOT / "site-pages"
-TABLE_HEAD = "| name | size | multiplier | features | parameters | MACs (M) | top-1 | top-5 |\n|---|---|---|---|---|---|---|---|\n"
+TABLE_HEAD = """| name | size | multiplier | features | parameters | MACs (M) | top-1 | top-5 |
+|---|---|---|---|---|---|---|---|
+"""
 
 
 def models_page() -> str:
@@ -31,8 +33,8 @@ def models_page() -> str:
     ]
     return (
         f"# The {len(infos)} published models\n\n"
-        "This page is made by `python -m docs.make_pages`. Parameters and MACs are counted (with 1001 logits); top-1 and\n"
-        'top-5 are the published ImageNet accuracies in percent. Sizes marked "any" are those of the training.\n\n'
+        "This page is made by `python -m docs.make_pages`. Parameters and MACs are counted (with 1001 logits); top-1\n"
+        'and top-5 are the published ImageNet accuracies in percent. Sizes marked "any" are those of the training.\n\n'
         f"{TABLE_HEAD}{''.join(rows)}"
     )
 

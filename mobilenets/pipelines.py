@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from mobilenets.pixel_range import image_range
 from mobilenets.nesting import Copies, flat
+from mobilenets.pixel_range import image_range
 from mobilenets.preprocessing import preprocess, resize
 from mobilenets.published import ModelInfo, get_model_info
 
@@ -84,7 +84,7 @@ def _prepared(images: np.ndarray, size: tuple[int, int], random: np.random.Gener
     if images.ndim != 3 or images.shape[2] != 3:
         raise ValueError(f"Images must be (height, width, 3) or a batch of these, not {images.shape}.")
     if np.issubdtype(images.dtype, np.floating):
-        if images.size and images.min() < 0 or images.max() > 255:
+        if (images.size and images.min() < 0) or images.max() > 255:
             raise ValueError(f"Float images must be in [0, 255]; these reach {images.min():g} and {images.max():g}.")
     elif images.dtype != np.uint8:
         raise ValueError(f"Images must be uint8, or floats in [0, 255], not {images.dtype}.")
@@ -136,8 +136,11 @@ def include_preprocessing(model: keras.Model) -> keras.Model:
     if None in size:
         raise ValueError("Preprocessing needs a size to resize to, but the model takes any: set input_shape=.")
     images = keras.Input((None, None, network.input_shape[3]), name="pixels")
-    resized = keras.layers.Resizing(*(round(side / CENTRAL_FRACTION) for side in size), name="resize_pixels")(images)
-    prepared = keras.layers.CenterCrop(*size, name="crop_pixels")(resized)
+    resize_pixels = keras.layers.Resizing(*(round(side / CENTRAL_FRACTION) for side in size), name="resize_pixels")
+    # These layers default to training=True, which Keras passes on to all layers after them when the model is called
+    # without `training`: the batch norms would use the statistics of the batch.
+    resized = resize_pixels(images, training=False)
+    prepared = keras.layers.CenterCrop(*size, name="crop_pixels")(resized, training=False)
     if (low, high) != (0.0, 255.0):
         prepared = keras.layers.Rescaling((high - low) / 255, low, name="rescale_pixels")(prepared)
     copies = Copies()

@@ -105,6 +105,9 @@ def test_the_training_pipeline_varies_images_within_their_range():
 def test_preprocessing_inside_the_model_is_saved_with_it_and_left_out_by_the_commands(tmp_path):
     network = mobilenets.MobileNetV1(0.25, (64, 64, 3), num_classes=7)
     served = mobilenets.include_preprocessing(network)
+    before = served.get_weights()
+    served(np.zeros((1, 50, 50, 3), np.uint8))
+    assert all(np.array_equal(*pair) for pair in zip(before, served.get_weights(), strict=True))
     served.save(tmp_path / "served.keras")
     loaded = keras.saving.load_model(tmp_path / "served.keras")
     # A smooth picture: there both grids give nearly the same pixels.
@@ -192,5 +195,6 @@ def test_the_package_runs_as_a_module_and_does_not_import_the_converters():
         [sys.executable, "-m", "mobilenets", "--version"], capture_output=True, text=True, check=True
     )
     assert mobilenets.__version__ in shown.stdout
-    code = "import mobilenets, sys; mobilenets.list_models('*96'); print({'keras', 'converters', 'tensorflow'} & set(sys.modules))"
+    code = "import mobilenets, sys; mobilenets.list_models('*96'); "
+    code += "print({'keras', 'converters', 'tensorflow'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -90,8 +90,8 @@ class ImageModel:
             activation = _activation(self.model.operations[-1])
             if output.shape[-1] == 1 or activation == "sigmoid":
                 raise ConversionError(
-                    f"{self.name} gives {shape_text(output.shape[1:])} value(s) with the activation {activation}. Classes "
-                    "are read from logits or a softmax over at least two classes."
+                    f"{self.name} gives {shape_text(output.shape[1:])} value(s) with the activation {activation}. "
+                    "Classes are read from logits or a softmax over at least two classes."
                 )
             return output
         raise ConversionError(f"{self.name} does not classify: it has no logits. It has another head.")
