@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 import mobilenets
 from converters.cli import main
+from docs.make_pages import models_page
 from tests.documents import PAGES, PYPROJECT, ROOT, Files, pieces
 
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
@@ -123,21 +124,7 @@ def test_citation_and_changes_name_the_version():
         assert f"arXiv:{paper}" in text_of("CITATION.cff")
 
 
-def models_table():
-    lines = [
-        "| name | size | multiplier | features | parameters | MACs (M) | top-1 | top-5 |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for info in map(mobilenets.get_model_info, mobilenets.list_models()):
-        size = f"{info.image_size}" if info.fixed_image_size else f"{info.image_size}, any"
-        lines.append(
-            f"| `{info.name}` | {size} | {info.depth_multiplier:g} | {info.num_features} | {info.parameters:,} | "
-            f"{info.macs / 1e6:.1f} | {info.top1} | {info.top5} |"
-        )
-    return "\n".join(lines)
-
-
 def test_table_of_models():
-    _, _, rest = text_of("README.md").partition("<!-- models: begin (kept true by tests/test_docs.py) -->\n")
-    table, _, _ = rest.partition("\n<!-- models: end -->")
-    assert table == models_table()
+    page = text_of("docs/models.md")
+    assert page == models_page()
+    assert page.count("| `") == len(mobilenets.list_models())
