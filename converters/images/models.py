@@ -6,6 +6,7 @@ import pathlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ from converters.keras_file import load_checked_model
 from converters.sources import find_source
 from converters.text import shape_text
 
-Images = np.ndarray
+Images: TypeAlias = np.ndarray
 
 
 @dataclass(frozen=True)
