@@ -6,11 +6,12 @@ CHECKPOINT ?=
 # Set to 1 for a short `make bench`.
 QUICK ?=
 
-.PHONY: help demo test test-all lint format docs bench clean
+.PHONY: help demo test test-all coverage lint format docs bench clean
 
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
 	@echo "make test                     the tests; make test-all adds those that take minutes each"
+	@echo "make coverage                 all tests, and the share of lines that they run"
 	@echo "make lint | make format       check the style and the types, or mend the style"
 	@echo "make docs                     the site of the documentation, in site/"
 	@echo "make bench [QUICK=1]          measure, side by side; results in benchmarks/results"
@@ -27,8 +28,11 @@ demo: .venv/oracle.installed
 test: .venv/test.installed
 	$(BIN)/python -m pytest -n 2 -m "not long"
 
-# With the coverage, whose floor is in pyproject.toml.
-test-all: .venv/coverage.installed
+test-all: .venv/test.installed
+	$(BIN)/python -m pytest -n 2
+
+# All tests, with the share of lines that they run. Its floor is in pyproject.toml.
+coverage: .venv/coverage.installed
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
 # An environment of its own, without TensorFlow: only what checks the style and the types.

@@ -94,6 +94,12 @@ def convert(
         ConversionError: the source does not fit: every variable that is missing, left over or misshapen is listed.
         checkpoints.CheckpointError: the source cannot be read.
         ValueError: an argument is out of range.
+
+    Example:
+        >>> import converters
+        >>> variables = converters.slim_variables(model)  # or the path of a checkpoint
+        >>> converters.convert(variables, input_shape=(64, 64, 3)).output_shape
+        (None, 1001)
     """
     conversion = conversion_of(
         source, name=name, head=head, input_shape=input_shape, ema=ema, strict=strict, **overrides

@@ -51,7 +51,7 @@ def create_model(
         VerificationError: the model differs from the checkpoint.
 
     Example:
-        >>> model = mobilenets.create_model("mobilenet_v2_035_96", num_classes=5)
+        >>> model = mobilenets.create_model("mobilenet_v2_035_96", num_classes=5, pretrained=False)
         >>> model.output_shape
         (None, 5)
     """

@@ -72,8 +72,10 @@ def verify(
         ValueError: an argument is out of range.
 
     Example:
-        >>> report = converters.verify("model.keras", "mobilenet_v1_0.25_128_frozen.pb")
-        >>> assert report.passed, str(report)
+        >>> import converters
+        >>> report = converters.verify(model, converters.slim_variables(model))  # or two paths
+        >>> report.passed
+        True
     """
     if dtype not in (None, *FLOORS):
         raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(FLOORS)}.")

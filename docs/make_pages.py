@@ -33,6 +33,7 @@ def models_page() -> str:
     ]
     return (
         f"# The {len(infos)} published models\n\n"
+        "**Files:** none are needed.\n\n"
         "This page is made by `python -m docs.make_pages`. Parameters and MACs are counted (with 1001 logits); top-1\n"
         'and top-5 are the published ImageNet accuracies in percent. Sizes marked "any" are those of the training.\n\n'
         f"{TABLE_HEAD}{''.join(rows)}"

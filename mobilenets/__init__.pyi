@@ -1,3 +1,6 @@
+from .aliases import convert as convert
+from .aliases import create_model as create_model
+from .aliases import verify as verify
 from .batch_norm import BesselBatchNormalization as BesselBatchNormalization
 from .batch_norm import set_batch_norm_momentum as set_batch_norm_momentum
 from .batch_norm import with_batch_norm as with_batch_norm
@@ -14,8 +17,6 @@ from .names import SCOPES as SCOPES
 from .names import layer_name as layer_name
 from .names import slim_name as slim_name
 from .nesting import flat as flat
-from .nesting import is_nested as is_nested
-from .nesting import is_prepared as is_prepared
 from .pipelines import image_pipeline as image_pipeline
 from .pipelines import include_preprocessing as include_preprocessing
 from .pixel_range import ImageRangeWarning as ImageRangeWarning

@@ -7,7 +7,13 @@ import numpy as np
 
 
 class ImageRangeWarning(UserWarning):
-    """Images are in another range than the model takes, most likely [0, 255] instead of [0, 1]."""
+    """Images are in another range than the model takes, most likely [0, 255] instead of [0, 1].
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter("error", mobilenets.ImageRangeWarning)  # makes it an error
+        >>> warnings.simplefilter("default", mobilenets.ImageRangeWarning)
+    """
 
 
 def image_range(model: keras.Model) -> tuple[float, float]:
@@ -41,7 +47,7 @@ def check_image_range(images: np.ndarray, model: keras.Model | None = None, stac
         stacklevel: as for `warnings.warn`.
 
     Example:
-        >>> mobilenets.check_image_range(np.full((1, 224, 224, 3), 255.0), model)  # issues an ImageRangeWarning
+        >>> mobilenets.check_image_range(np.full((1, 32, 32, 3), 0.5), model)  # no warning; with 255.0 there is one
     """
     low, high = (0.0, 1.0) if model is None else image_range(model)
     largest = float(np.max(images)) if np.size(images) else low

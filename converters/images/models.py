@@ -19,6 +19,7 @@ from converters.images.sizes import height_and_width, image_size_of
 from converters.keras_file import load_checked_model
 from converters.sources import find_source
 from converters.text import shape_text
+from mobilenets.nesting import is_nested, is_prepared
 
 Images: TypeAlias = np.ndarray
 
@@ -172,7 +173,7 @@ def open_image_model(
         model, notes = conversion.model, conversion.notes
         name = conversion.configuration["name"]
         info = mobilenets.get_model_info(str(name)) if name else None
-    if mobilenets.is_nested(model) or mobilenets.is_prepared(model):
+    if is_nested(model) or is_prepared(model):
         model = mobilenets.flat(model)
     for note in notes:
         warnings.warn(note, ConversionWarning, stacklevel=2)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 
 import mobilenets
+from mobilenets.nesting import is_nested, is_prepared
 
 Shape = tuple[int, ...]
 
@@ -70,7 +71,7 @@ def as_functional(model: keras.Model) -> keras.Model:
     if isinstance(model, keras.Sequential) and not model.built:
         raise ValueError(f"The model {model.name!r} is not built: call it on images first.")
     known = isinstance(model, keras.Model) and (isinstance(model, keras.Sequential) or hasattr(model, "operations"))
-    if known and (isinstance(model, keras.Sequential) or mobilenets.is_nested(model) or mobilenets.is_prepared(model)):
+    if known and (isinstance(model, keras.Sequential) or is_nested(model) or is_prepared(model)):
         return mobilenets.flat(model)
     return model
 
