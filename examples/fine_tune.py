@@ -51,7 +51,7 @@ def drawn_shapes() -> Data:
 
 
 def pictures(folder: pathlib.Path) -> Data:
-    """Returns the images in ``folder/<class>/``: four fifths to train with, varied at random, the others to test with."""
+    """Returns the images in ``folder/<class>/``: four fifths, varied at random, to train with, the others to test."""
     size = round(FOLDER_SIZE / 0.8)
     train, test = keras.utils.image_dataset_from_directory(
         folder,

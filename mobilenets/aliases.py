@@ -1,4 +1,7 @@
-"""Names of `converters`, so one import is enough. This module is imported on first use only: `mobilenets` needs no converter."""
+"""Names of `converters`, so one import is enough.
+
+Imported on first use only: the networks and the table need no converter.
+"""
 
 from converters.conversion import convert as convert
 from converters.create import create_model as create_model

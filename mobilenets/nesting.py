@@ -60,8 +60,8 @@ class Copies:
             return inputs
         if not hasattr(model, "operations"):
             raise ValueError(f"The model {model.name!r} is neither functional nor sequential, so it cannot be opened.")
-        # There is no public way: `keras.models.clone_model` replays a graph with this method too, but ends in a model of its
-        # own, and `model.call` adds a second call to every layer, whose `output` is then ambiguous.
+        # There is no public way: `keras.models.clone_model` uses this method too, but ends in a model of its own, and
+        # `model.call` adds a second call to every layer, whose `output` is then ambiguous.
         return model._run_through_graph(inputs, operation_fn=lambda layer: functools.partial(self._call, layer))
 
     def _call(self, layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
