@@ -77,12 +77,11 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
     model = open_keras_file(path)
     manifest = read_manifest(manifest_path(path))
     lines = _differences(model, manifest, path)
-    if 2 * len(lines) > len(manifest["variables"]):
-        raise ConversionError(_trained_since(path))
     if lines:
-        raise ConversionError(
-            f"{path} does not hold the weights that its manifest lists: {describe(lines, changed='different')}"
-        )
+        # Training changes most variables: a list of them would say nothing more.
+        few = 2 * len(lines) <= len(manifest["variables"])
+        listed = describe(lines, changed="different") + "\n" if few else "most of them differ. "
+        raise ConversionError(_other_weights(path, listed))
     differing = structure_differences(structure(model), configured_structure(manifest))
     if differing:
         listed = "\n".join(f"! {name}: {text}" for name, text in list(differing.items())[:5])
@@ -98,14 +97,14 @@ def _differences(model: keras.Model, manifest: dict, path: str | pathlib.Path) -
         variables = slim_variables(model)
     except ConversionError as error:
         # Layers that convert does not write: a head of the user's own.
-        raise ConversionError(_trained_since(path)) from error
+        raise ConversionError(_other_weights(path, "it has other layers. ")) from error
     return differing_variables(variables, manifest)
 
 
-def _trained_since(path: str | pathlib.Path) -> str:
+def _other_weights(path: str | pathlib.Path, difference: str) -> str:
     return (
-        f"{path} was trained or changed since it was converted, so its manifest no longer fits. Save it under another "
-        f"name, or delete {manifest_path(path)}."
+        f"{path} does not hold the weights that its manifest lists: {difference}If it was trained or changed since it "
+        f"was converted, save it under another name, or delete {manifest_path(path)}."
     )
 
 

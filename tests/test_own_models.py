@@ -134,6 +134,29 @@ def test_a_file_trained_after_conversion_says_so_in_one_sentence(tmp_path):
     assert "m.manifest.json" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_new_head_saved_over_a_converted_file_says_so_too(tmp_path):
+    variables = made_up_variables(variable_shapes("mobilenet_v1", 0.25))
+    path = tmp_path / "m.keras"
+    converters.save_model(conversion_of(variables, input_shape=(32, 32, 3)), path, verify=False)
+    model = converters.load_model(path)
+    keras.Model(model.input, keras.layers.Dense(4)(model.output)).save(path)
+    with pytest.raises(converters.ConversionError, match="trained or changed since it was converted") as caught:
+        converters.load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_few_changed_weights_are_listed(tmp_path):
+    variables = made_up_variables(variable_shapes("mobilenet_v1", 0.25))
+    path = tmp_path / "m.keras"
+    converters.save_model(conversion_of(variables, input_shape=(32, 32, 3)), path, verify=False)
+    model = converters.load_model(path)
+    logits = model.get_layer("MobilenetV1__Logits__Conv2d_1c_1x1")
+    logits.bias.assign(logits.bias + 1)
+    model.save(path)
+    with pytest.raises(converters.ConversionError, match=r"1 different \(!\)\n! MobilenetV1/Logits/.*biases"):
+        converters.load_model(path)
+
+
 def test_momentum_of_a_nested_network_reaches_the_compiled_outer_model():
     features = features_model()
     outer = keras.Sequential([features, keras.layers.Dense(5)])
