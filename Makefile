@@ -6,12 +6,14 @@ CHECKPOINT ?=
 # Set to 1 for a short `make bench`.
 QUICK ?=
 
-.PHONY: help demo test test-all lint format bench clean
+.PHONY: help demo test test-all coverage lint format docs bench clean
 
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
 	@echo "make test                     the tests; make test-all adds those that take minutes each"
+	@echo "make coverage                 all tests, and the share of lines that they run"
 	@echo "make lint | make format       check the style and the types, or mend the style"
+	@echo "make docs                     the site of the documentation, in site/"
 	@echo "make bench [QUICK=1]          measure, side by side; results in benchmarks/results"
 
 .venv/%.installed: pyproject.toml
@@ -29,17 +31,37 @@ test: .venv/test.installed
 test-all: .venv/test.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: .venv/lint.installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+# All tests, with the share of lines that they run. Its floor is in pyproject.toml.
+coverage: .venv/coverage.installed
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
-format: .venv/lint.installed
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+# An environment of its own, without TensorFlow: only what checks the style and the types.
+.venv-lint/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lint
+	.venv-lint/bin/pip install --quiet 'ruff>=0.6' 'mypy>=1.11' numpy types-requests
+	@touch $@
+
+lint: .venv-lint/installed
+	.venv-lint/bin/ruff check .
+	.venv-lint/bin/ruff format --check .
+	.venv-lint/bin/mypy
+
+format: .venv-lint/installed
+	.venv-lint/bin/ruff check --fix .
+	.venv-lint/bin/ruff format .
+
+.venv-docs/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.26' click rich lazy-loader numpy
+	@touch $@
+
+# The site in site/, from docs/ and from the docstrings and commands; warnings are errors.
+docs: .venv-docs/installed
+	.venv-docs/bin/python -m docs.make_pages
+	.venv-docs/bin/mkdocs build --strict --quiet
 
 bench: .venv/bench.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-lint .venv-docs site site-pages build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

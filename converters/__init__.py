@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "conversion": ["Conversion", "conversion_of", "convert"],
+        "create": ["create_model"],
         "errors": ["ConversionError", "ConversionWarning", "VerificationError"],
         "exporting.exports": ["Export", "ExportMismatch", "export"],
         "hub.export": ["export_hub"],

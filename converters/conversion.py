@@ -107,6 +107,12 @@ def convert(
         ConversionError: the source does not fit: variables that are missing, left over or misshapen are listed.
         checkpoints.CheckpointError: the source cannot be read.
         ValueError: an argument is out of range.
+
+    Example:
+        >>> import converters
+        >>> variables = converters.slim_variables(model)  # or the path of a checkpoint
+        >>> converters.convert(variables, input_shape=(64, 64, 3)).output_shape
+        (None, 1001)
     """
     conversion = conversion_of(
         source, name=name, head=head, input_shape=input_shape, ema=ema, scope=scope, strict=strict, **overrides

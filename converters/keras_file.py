@@ -8,7 +8,7 @@ import keras
 import checkpoints
 import mobilenets
 from converters.conversion import Conversion
-from converters.differences import describe, name_only
+from converters.differences import Difference, describe, name_only
 from converters.errors import ConversionError
 from converters.manifest import (
     configured_structure,
@@ -77,11 +77,12 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
     """
     model = open_keras_file(path)
     manifest = read_manifest(manifest_path(path))
-    variables = differing_variables(slim_variables(model), manifest)
+    variables = _differences(model, manifest, path)
     if variables:
-        raise ConversionError(
-            f"{path} does not hold the weights that its manifest lists: {describe(variables, 'different', name_only)}"
-        )
+        # Training changes most variables: a list of them would say nothing more.
+        few = 2 * len(variables) <= len(manifest["variables"])
+        listed = describe(variables, "different", name_only) + "\n" if few else "most of them differ. "
+        raise ConversionError(_other_weights(path, listed))
     differing = structure_differences(structure(model), configured_structure(manifest))
     if differing:
         listed = "\n".join(f"! {name}: {text}" for name, text in list(differing.items())[:5])
@@ -90,6 +91,22 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
             f"{listed}"
         )
     return model
+
+
+def _differences(model: keras.Model, manifest: dict, path: str | pathlib.Path) -> list[Difference]:
+    try:
+        variables = slim_variables(model)
+    except ConversionError as error:
+        # Layers that convert does not write: a head of the user's own.
+        raise ConversionError(_other_weights(path, "it has other layers. ")) from error
+    return differing_variables(variables, manifest)
+
+
+def _other_weights(path: str | pathlib.Path, difference: str) -> str:
+    return (
+        f"{path} does not hold the weights that its manifest lists: {difference}If it was trained or changed since it "
+        f"was converted, save it under another name, or delete {manifest_path(path)}."
+    )
 
 
 def open_keras_file(path: str | pathlib.Path) -> keras.Model:

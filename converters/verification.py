@@ -77,8 +77,10 @@ def verify(
         ValueError: an argument is out of range.
 
     Example:
-        >>> report = converters.verify("model.keras", "mobilenet_v1_0.25_128_frozen.pb")
-        >>> assert report.passed, str(report)
+        >>> import converters
+        >>> report = converters.verify(model, converters.slim_variables(model))  # or two paths
+        >>> report.passed
+        True
     """
     if dtype not in (None, *FLOORS):
         raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(FLOORS)}.")
@@ -294,4 +296,5 @@ def _images(
         or any(want not in (None, have) for want, have in zip(expected, images.shape, strict=True))
     ):
         raise ConversionError(f"The images have the shape {images.shape}; expected (batch, {size[0]}, {size[1]}, 3).")
+    mobilenets.check_image_range(images)
     return images, f"On {len(images)} images of the caller."

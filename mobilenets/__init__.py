@@ -3,4 +3,12 @@
 import lazy_loader
 
 # The public names are declared in __init__.pyi. Each is imported on first use, so the table of models needs no Keras.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_public_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mobilenets")
+    return _public_name(name)

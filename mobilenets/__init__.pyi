@@ -1,3 +1,6 @@
+from .aliases import convert as convert
+from .aliases import create_model as create_model
+from .aliases import verify as verify
 from .batch_norm import BesselBatchNormalization as BesselBatchNormalization
 from .batch_norm import set_batch_norm_momentum as set_batch_norm_momentum
 from .batch_norm import with_batch_norm as with_batch_norm
@@ -14,6 +17,12 @@ from .mobilenet_v3 import MobileNetV3 as MobileNetV3
 from .names import SCOPES as SCOPES
 from .names import layer_name as layer_name
 from .names import slim_name as slim_name
+from .nesting import flat as flat
+from .pipelines import image_pipeline as image_pipeline
+from .pipelines import include_preprocessing as include_preprocessing
+from .pixel_range import ImageRangeWarning as ImageRangeWarning
+from .pixel_range import check_image_range as check_image_range
+from .pixel_range import image_range as image_range
 from .preprocessing import preprocess as preprocess
 from .published import PUBLISHED_CLASSES as PUBLISHED_CLASSES
 from .published import ModelInfo as ModelInfo

@@ -1,5 +1,6 @@
 """Batch norm as TF1's fused operation updates it, and changes to the batch norms of an existing model."""
 
+import gc
 from collections.abc import Iterator
 
 import keras
@@ -82,6 +83,8 @@ def with_batch_norm(
 def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
     """Changes the momentum of every batch norm of a model, also of a loaded or compiled one.
 
+    The model may be a layer of another, compiled model: that model's training step is made again too.
+
     Args:
         model: any Keras model; batch norms of models inside it are changed too.
         momentum: in [0, 1): ``moving = momentum * moving + (1 - momentum) * statistic of the batch``.
@@ -93,11 +96,20 @@ def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
         >>> mobilenets.set_batch_norm_momentum(model, 0.9)
     """
     check_momentum(momentum)
-    for layer in _layers(model):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = momentum
-    # A compiled training step contains the old momentum; Keras makes a new one when it is None.
-    model.train_function = None
+    changed = {id(layer): layer for layer in _layers(model) if isinstance(layer, keras.layers.BatchNormalization)}
+    for layer in changed.values():
+        layer.momentum = momentum
+    # A compiled training step contains the old momentum; Keras makes a new one when it is None. A layer does not know
+    # the models that it is part of, so all living models are searched.
+    for other in [model, *_living_models()]:
+        if other is model or any(id(layer) in changed for layer in _layers(other)):
+            other.train_function = None
+
+
+def _living_models() -> list[keras.Model]:
+    # `type` instead of `isinstance`: the latter would wake lazy proxies.
+    models = [thing for thing in gc.get_objects() if issubclass(type(thing), keras.Model)]
+    return [model for model in models if getattr(model, "train_function", None) is not None]
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:

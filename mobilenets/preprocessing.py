@@ -36,11 +36,11 @@ def preprocess(image: np.ndarray, image_size: int | tuple[int, int], central_fra
     middle = image[top : image.shape[0] - top, left : image.shape[1] - left]
     # All computation is in float32, to round as TensorFlow does.
     pixels = middle.astype(np.float32) * np.float32(1 / 255)
-    columns = _resize(pixels, width, axis=1)
-    return _resize(columns, height, axis=0)
+    columns = resize(pixels, width, axis=1)
+    return resize(columns, height, axis=0)
 
 
-def _resize(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
+def resize(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
     """Resizes one axis (legacy bilinear): pixel ``i`` of the result is at ``i * old / new`` of the source."""
     old = pixels.shape[axis]
     position = np.arange(size, dtype=np.float32) * (np.float32(old) / np.float32(size))

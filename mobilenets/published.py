@@ -9,7 +9,9 @@ minimalistic (52.3, not 65), and fewer parameters for small 1.0 (2.54 million, n
 
 import dataclasses
 import difflib
+import fnmatch
 import functools
+import html
 import math
 import re
 from collections.abc import Mapping
@@ -96,7 +98,7 @@ _V3_STEPS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ModelInfo:
     """A published model.
 
@@ -141,6 +143,18 @@ class ModelInfo:
     top5: float | None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
+    def __repr__(self) -> str:
+        """Returns the name and the facts that matter most, in one line."""
+        return f"ModelInfo({self.name!r}, {self.parameters:,} parameters, top-1 {self.top1} %)"
+
+    def _repr_html_(self) -> str:
+        """Returns a table for notebooks."""
+        rows = "".join(
+            f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>"
+            for key, value in self.to_dict().items()
+        )
+        return f"<table>{rows}</table>"
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the attributes as JSON values."""
         return dataclasses.asdict(self)
@@ -150,18 +164,20 @@ def list_models(family: str | None = None) -> list[str]:
     """Returns the names of the published models.
 
     Args:
-        family: one of `mobilenets.SCOPES`, or None for all.
+        family: one of `mobilenets.SCOPES`, a pattern of names with ``*``, ``?`` or ``[...]``, or None for all.
 
     Raises:
-        ValueError: for another family.
+        ValueError: for another family. A pattern without a match gives an empty list.
 
     Example:
-        >>> mobilenets.list_models("inception_v2")
-        ['inception_v2']
+        >>> mobilenets.list_models("*v2*035_96")
+        ['mobilenet_v2_035_96']
     """
+    if family is not None and set(family) & set("*?["):
+        return [name for name in map(_name, ROWS) if fnmatch.fnmatchcase(name, family)]
     families = list(dict.fromkeys(row.family for row in ROWS))
     if family not in (None, *families):
-        raise ValueError(f"family must be one of {', '.join(families)}, not {family!r}.")
+        raise ValueError(f'family must be one of {", ".join(families)} or a pattern such as "*v2*96*", not {family!r}.')
     return [_name(row) for row in ROWS if family in (None, row.family)]
 
 

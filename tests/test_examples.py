@@ -5,8 +5,10 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 
+from converters.cli import main as mobilenets
 from examples.demo import demo
 from examples.fine_tune import main as fine_tune
 from examples.shapes import CLASSES, make_shapes
@@ -25,6 +27,30 @@ def test_fine_tuning_learns_and_is_reloaded(tmp_path):
     model = keras.saving.load_model(tmp_path / "shapes.keras")
     found = model.predict(images, verbose=0).argmax(1)
     assert round(100 * np.mean(found == labels), 1) == accuracy
+
+
+def test_fine_tuning_on_a_folder_for_each_class(tmp_path):
+    """The saved model and its labels work with the commands."""
+    images, labels = make_shapes(100, 96, seed=0)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / "mine" / CLASSES[label]).mkdir(parents=True, exist_ok=True)
+        path = tmp_path / "mine" / CLASSES[label] / f"{number}.png"
+        path.write_bytes(tf.io.encode_png((255 * image).astype(np.uint8)).numpy())
+    arguments = ["--data", str(tmp_path / "mine"), "--output", str(tmp_path / "out"), "--epochs", "1"]
+    result = CliRunner().invoke(fine_tune, arguments)
+    assert result.exit_code == 0, result.output
+    assert "gives the same predictions" in result.output
+    assert (tmp_path / "out" / "mine.txt").read_text().split("\n") == [*sorted(set(CLASSES)), ""]
+    commands = ["evaluate", str(tmp_path / "out" / "mine.keras"), str(tmp_path / "mine")]
+    result = CliRunner().invoke(mobilenets, [*commands, "--labels", str(tmp_path / "out" / "mine.txt")])
+    assert result.exit_code == 0, result.output
+
+
+def test_fine_tuning_on_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = CliRunner().invoke(fine_tune, ["--data", str(tmp_path / "empty"), "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output and not (tmp_path / "out").exists()
 
 
 def test_demo_with_a_checkpoint_of_the_users(tmp_path, monkeypatch):

@@ -203,7 +203,6 @@ def uneven_strides():
 @pytest.mark.parametrize(
     ("make", "size", "sentence"),
     [
-        (nested, None, "'inner' is a layer of another"),
         (shared_layer, None, "'doubled' reads a layer that is called more than once"),
         (shared_in_branches, None, "'sum' reads a layer that is called more than once"),
         (unknown_layer, None, "'odd' is a UpSampling2D"),

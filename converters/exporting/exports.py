@@ -191,6 +191,7 @@ def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
         )
     if not np.issubdtype(images.dtype, np.floating):
         raise ConversionError(f"The images are {images.dtype}; expected floats in [0, 1].")
+    mobilenets.check_image_range(images)
     return (images if takes_unit_range(model) else 2 * images - 1).astype(model.inputs[0].dtype)
 
 

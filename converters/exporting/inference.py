@@ -71,6 +71,7 @@ def _traced(model: keras.Model, call: Callable[[tf.Tensor], Any]) -> Callable[[n
     outputs.get_concrete_function()
 
     def infer(batch: np.ndarray) -> Any:
+        mobilenets.check_image_range(batch, model)
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), outputs(tf.constant(batch, images.dtype)))
 
     return infer

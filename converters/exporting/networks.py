@@ -30,6 +30,7 @@ def network_for(
         ConversionError: the model is of another family, was changed, or has options that the library lacks.
     """
     network, arguments = network_arguments(model)
+    family = network.family
     if family not in FAMILIES:
         raise ConversionError(f"{library} has no {family}; it has {' and '.join(FAMILIES)}.")
     found = structure(model)

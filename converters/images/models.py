@@ -16,10 +16,10 @@ from converters.errors import ConversionError, ConversionWarning
 from converters.exporting.inference import inference_function
 from converters.images.sizes import height_and_width, image_size_of
 from converters.keras_file import load_checked_model
-from converters.parity.outputs import takes_unit_range
 from converters.runtimes.choice import Inference, check_runtime, is_compared
 from converters.sources import find_source
 from converters.text import shape_text
+from mobilenets.nesting import is_nested, is_prepared
 
 # Converting a network and comparing it with the exact model takes as long as some hundred images in Keras.
 FEW_IMAGES = 500
@@ -53,7 +53,7 @@ class ImageModel:
         Raises:
             ConversionError: The model does not classify.
         """
-        return self._endpoint("Logits").shape[-1]
+        return self._class_output().shape[-1]
 
     def num_features(self) -> int:
         """Length of a feature vector.
@@ -64,23 +64,28 @@ class ImageModel:
         return self._endpoint("global_pool").shape[-1]
 
     def logits(self, first: np.ndarray | None = None, count: int | None = None) -> Inference:
-        """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to logits ``(count, classes)``.
+        """Returns a function from images ``(count, height, width, channels)`` in [0, 1] to logits ``(count, classes)``.
 
         Args:
             first: A few images, on which the runtime is compared with the exact model; seeded noise by default.
             count: Number of images of the job. For fewer than `FEW_IMAGES`, "auto" takes a converted network only if
                 the cache holds it, compared on the same first images; otherwise it takes "keras".
         """
-        return self._function("Logits", first, count)
+        output = self._class_output()
+        infer = self._function(output, first, count)
+        if not _is_softmax(self.model, output):
+            return infer
+        # The logarithm of probabilities: a softmax gives them back.
+        return replace(infer, run=lambda images: np.log(np.maximum(infer(images), np.finfo(np.float32).tiny)))
 
     def features(self, first: np.ndarray | None = None, count: int | None = None) -> Inference:
-        """Returns a function from images ``(count, height, width, 3)`` in [0, 1] to vectors ``(count, features)``.
+        """Returns a function from images ``(count, height, width, channels)`` in [0, 1] to ``(count, features)``.
 
         Args:
             first: As in `logits`.
             count: As in `logits`.
         """
-        return self._function("global_pool", first, count)
+        return self._function(self._endpoint("global_pool"), first, count)
 
     def digest(self) -> str:
         """Returns a sha256 of everything that the outputs depend on: all weights and the image size."""
@@ -92,24 +97,43 @@ class ImageModel:
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
-    def _endpoint(self, name: str) -> keras.KerasTensor:
+    def _class_output(self) -> keras.KerasTensor:
+        """The logits of the network, or the output of a head of the user's own."""
+        output = self.model.outputs[0]
+        endpoints = self._endpoints()
+        for scope in mobilenets.SCOPES.values():
+            if f"{scope}/Logits" in endpoints and not _after_own_head(self.model):
+                return endpoints[f"{scope}/Logits"]
+        if len(self.model.outputs) == 1 and len(output.shape) == 2 and _after_own_head(self.model):
+            activation = _activation(self.model.operations[-1])
+            if output.shape[-1] == 1 or activation == "sigmoid":
+                raise ConversionError(
+                    f"{self.name} gives {shape_text(output.shape[1:])} value(s) with the activation {activation}. "
+                    "Classes are read from logits or a softmax over at least two classes."
+                )
+            return output
+        raise ConversionError(f"{self.name} does not classify: it has no logits. It has another head.")
+
+    def _endpoints(self) -> dict[str, keras.KerasTensor]:
         try:
-            endpoints = mobilenets.endpoints(self.model)
+            return mobilenets.endpoints(self.model)
         except ValueError as error:
             raise ConversionError(f"{self.name} is none of this package's networks: {error}") from error
+
+    def _endpoint(self, name: str) -> keras.KerasTensor:
+        endpoints = self._endpoints()
         for scope in mobilenets.SCOPES.values():
             if f"{scope}/{name}" in endpoints:
                 return endpoints[f"{scope}/{name}"]
-        what = {"Logits": "classify: it has no logits", "global_pool": "give feature vectors: it does not pool"}[name]
-        raise ConversionError(f"{self.name} does not {what}. It has another head.")
+        raise ConversionError(f"{self.name} does not give feature vectors: it does not pool. It has another head.")
 
-    def _function(self, name: str, first: np.ndarray | None, count: int | None) -> Inference:
-        unit_range = takes_unit_range(self.model)
+    def _function(self, output: keras.KerasTensor, first: np.ndarray | None, count: int | None) -> Inference:
+        low, high = mobilenets.image_range(self.model)
 
         def as_taken(images: np.ndarray) -> np.ndarray:
-            return images if unit_range else 2 * images - 1
+            return images if (low, high) == (0, 1) else (high - low) * images + low
 
-        network = keras.Model(self.model.input, self._endpoint(name))
+        network = keras.Model(self.model.input, output)
         compared = None if first is None or not len(first) else as_taken(first)
         few = self.runtime == "auto" and count is not None and count < FEW_IMAGES
         runtime = "keras" if few and not is_compared(network, compared) else self.runtime
@@ -120,6 +144,22 @@ class ImageModel:
             return outputs.reshape(len(images), outputs.shape[-1])
 
         return replace(infer, run=run)
+
+
+def _after_own_head(model: keras.Model) -> bool:
+    """Whether the last layer with weights is not the network's: a head that somebody added."""
+    last = [layer for layer in model.layers if layer.weights and not isinstance(layer, keras.layers.Dropout)][-1:]
+    return any(mobilenets.slim_name(layer.name).split("/")[0] not in mobilenets.SCOPES.values() for layer in last)
+
+
+def _activation(operation: keras.Operation) -> str:
+    if isinstance(operation, keras.layers.Softmax):
+        return "softmax"
+    return getattr(getattr(operation, "activation", None), "__name__", "linear")
+
+
+def _is_softmax(model: keras.Model, output: keras.KerasTensor) -> bool:
+    return any(operation.output is output and _activation(operation) == "softmax" for operation in model.operations)
 
 
 def open_image_model(
@@ -161,6 +201,8 @@ def open_image_model(
         model, notes = conversion.model, conversion.notes
         name = conversion.configuration["name"]
         info = mobilenets.get_model_info(str(name)) if name else None
+    if is_nested(model) or is_prepared(model):
+        model = mobilenets.flat(model)
     for note in notes:
         warnings.warn(note, ConversionWarning, stacklevel=2)
     size = _image_size(model, str(source), image_size, info)

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import keras
 
+import mobilenets
+from mobilenets.nesting import is_nested, is_prepared
+
 Shape = tuple[int, ...]
 
 
@@ -43,17 +46,16 @@ def steps_of(model: keras.Model, image_size: int | tuple[int, int] | None = None
         image_size: height and width in pixels (or one number for both), for a model with an open input size.
 
     Raises:
-        ValueError: if the model is not functional, contains a model or a layer that is called twice, has another
-            input size, or has an open input size and no `image_size` is given.
+        ValueError: if the model is neither functional nor sequential, contains a layer that is called twice, has
+            another input size, or has an open input size and no `image_size` is given.
     """
+    model = as_functional(model)
     if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise ValueError(f"Only a functional model can be measured, not {model!r}.")
     makers: dict[int, str] = {}
     outputs: dict[str, Shape] = {}
     steps = []
     for operation in model.operations:
-        if isinstance(operation, keras.Model):
-            raise ValueError(f"The model {operation.name!r} is a layer of another; measure it by itself.")
         tensor = operation.output
         sources = _makers(makers, keras.tree.flatten(operation.input), operation.name)
         shapes = tuple(outputs[source] for source in sources)
@@ -62,6 +64,16 @@ def steps_of(model: keras.Model, image_size: int | tuple[int, int] | None = None
         steps.append(Step(operation, sources, shapes, output))
     _makers(makers, model.outputs, model.name)
     return steps
+
+
+def as_functional(model: keras.Model) -> keras.Model:
+    """Returns the model itself, or a flat copy of one that contains models, resizes its images or is sequential."""
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ValueError(f"The model {model.name!r} is not built: call it on images first.")
+    known = isinstance(model, keras.Model) and (isinstance(model, keras.Sequential) or hasattr(model, "operations"))
+    if known and (isinstance(model, keras.Sequential) or is_nested(model) or is_prepared(model)):
+        return mobilenets.flat(model)
+    return model
 
 
 def _makers(makers: Mapping[int, str], tensors: Iterable[keras.KerasTensor], reader: str) -> tuple[str, ...]:

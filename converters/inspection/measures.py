@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from converters.inspection.graph import Step, steps_of
+from converters.inspection.graph import Step, as_functional, steps_of
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
@@ -51,6 +51,7 @@ def model_facts(model: keras.Model, image_size: int | tuple[int, int] | None = N
     Raises:
         ValueError: as for `steps_of`, or if a layer has an unsupported type.
     """
+    model = as_functional(model)
     steps = _measurable(model, image_size)
     last = _last_map(steps)
     field = receptive_fields(steps)[last.name]

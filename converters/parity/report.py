@@ -1,6 +1,7 @@
 """The result of a comparison: a row per variable or endpoint, and the verdict."""
 
 import dataclasses
+import html
 import json
 import math
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class OutputRow:
         return self.reference_error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The result of a verification; ``str(report)`` is a table.
 
@@ -141,6 +142,19 @@ class Report:
             },
             indent=1,
         )
+
+    def __repr__(self) -> str:
+        """Returns the verdict in one line."""
+        verdict, failed = ("PASSED", 0) if self.passed else ("FAILED", sum(not row.passed for row in self.rows))
+        return (
+            f"<Report {verdict}: {self.model} against {self.reference}, {self.comparison}, {len(self.rows)} rows"
+            f"{f', {failed} differ' if failed else ''}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Returns the verdict and the table, for notebooks."""
+        verdict = "PASSED" if self.passed else "FAILED"
+        return f"<p><b>{verdict}</b></p><details><summary>rows</summary><pre>{html.escape(str(self))}</pre></details>"
 
     def __str__(self) -> str:
         from converters.parity.report_text import report_text
