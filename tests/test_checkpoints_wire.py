@@ -30,13 +30,19 @@ def official(kind):
     return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(f"tensorflow.{kind}"))
 
 
+# Of protocol buffers, from number 1.
+KINDS = (
+    "double float int64 uint64 int32 fixed64 fixed32 bool string group message bytes "
+    "uint32 enum sfixed32 sfixed64 sint32 sint64"
+)
+
+
 @pytest.mark.parametrize("kind", MESSAGES)
 def test_the_fields_are_those_of_tensorflow(kind):
     names = dict(
         zip(
             range(1, 19),
-            "double float int64 uint64 int32 fixed64 fixed32 bool string group message bytes "
-            "uint32 enum sfixed32 sfixed64 sint32 sint64".split(),
+            KINDS.split(),
             strict=True,
         )
     )
