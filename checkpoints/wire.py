@@ -197,6 +197,7 @@ def parse(kind: str, data: Bytes, depth: int = 0) -> Message:
 
 
 _FIXED = {"float": "<f4", "fixed32": "<u4", "double": "<f8"}
+_ARRAYS = _FIXED | {"uint32": np.uint64, "uint64": np.uint64}
 _WIRES = {"float": _FIXED32, "fixed32": _FIXED32, "double": _FIXED64} | dict.fromkeys(
     ["int32", "int64", "uint32", "uint64", "bool", "enum"], _VARINT
 )
@@ -252,7 +253,7 @@ def serialize(kind: str, content: Mapping[str, Any]) -> bytes:
 def _serialized(field: Field, value: Any) -> Iterator[bytes]:
     wire = _WIRES.get(field.kind, _BYTES)
     if field.many and wire != _BYTES:
-        array = np.asarray(value).reshape(-1)
+        array = value if isinstance(value, np.ndarray) else np.array(value, _ARRAYS.get(field.kind, np.int64))
         packed = array.astype(_FIXED[field.kind], copy=False).tobytes() if field.kind in _FIXED else to_varints(array)
         yield from (to_varint(field.number << 3 | _BYTES), to_varint(len(packed)), packed)
         return

@@ -8,6 +8,7 @@ import pyarrow
 import pytest
 import tensorflow as tf
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,26 +31,18 @@ def official(kind):
     return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(f"tensorflow.{kind}"))
 
 
-# Of protocol buffers, from number 1.
-KINDS = (
-    "double float int64 uint64 int32 fixed64 fixed32 bool string group message bytes "
-    "uint32 enum sfixed32 sfixed64 sint32 sint64"
-)
+SCALARS = {
+    getattr(FieldDescriptor, f"TYPE_{kind.upper()}"): kind
+    for kind in ("double", "float", "int64", "uint64", "int32", "fixed32", "bool", "string", "bytes", "uint32", "enum")
+}
 
 
 @pytest.mark.parametrize("kind", MESSAGES)
 def test_the_fields_are_those_of_tensorflow(kind):
-    names = dict(
-        zip(
-            range(1, 19),
-            KINDS.split(),
-            strict=True,
-        )
-    )
     descriptor = official(kind).DESCRIPTOR
     for name, field in MESSAGES[kind].items():
         theirs = descriptor.fields_by_name[name]
-        type = names[theirs.type]
+        type = SCALARS.get(theirs.type, "message")
         if type == "message":
             type = theirs.message_type.full_name.removeprefix("tensorflow.")
         is_repeated = theirs.is_repeated if hasattr(theirs, "is_repeated") else theirs.label == theirs.LABEL_REPEATED
@@ -211,7 +204,7 @@ def test_snappy_of_long_data():
     ],
 )
 def test_snappy_that_is_damaged(data):
-    with pytest.raises(ValueError, match="data"):
+    with pytest.raises(ValueError, match=r"data|cut short"):
         snappy.decompress(data)
 
 
@@ -270,8 +263,11 @@ STATES = [
 @pytest.mark.parametrize("text", STATES)
 def test_state_files(tmp_path, text):
     (tmp_path / "checkpoint").write_text(text)
-    state = tf.train.get_checkpoint_state(str(tmp_path))
-    expected = (state.model_checkpoint_path or None) if state else None
+    try:
+        state = tf.train.get_checkpoint_state(str(tmp_path))
+    except ValueError:  # no path in it
+        state = None
+    expected = state and state.model_checkpoint_path
     found = state_file.newest_checkpoint(tmp_path / "checkpoint")
     # TensorFlow puts the folder in front of a relative path.
     assert found == expected or str(tmp_path / (found or "")) == expected
