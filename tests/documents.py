@@ -13,7 +13,6 @@ import checkpoints
 import converters
 import mobilenets
 from checkpoints.cache import _path_of
-from converters.images.labels import LABELS_URL
 from examples.shapes import make_shapes
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
@@ -92,7 +91,6 @@ class Files:
             archive = url.rpartition("/")[2]
             if archive in self.makers and re.search(rf"(?<!\w){name}(?!\w)", text):
                 self._keep(url, self._made(archive), cache)
-        self._keep(LABELS_URL, self._made("labels.txt"), cache)
 
     def _made(self, name: str) -> pathlib.Path:
         path = self.folder / name

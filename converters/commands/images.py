@@ -28,7 +28,7 @@ list_option = click.option(
     "--list", "lists", multiple=True, type=existing_file, help="A file with the path of one image per line."
 )
 labels_option = click.option(
-    "--labels", type=existing_file, help="A file with one label per line.  [ImageNet's, downloaded once]"
+    "--labels", type=existing_file, help="A file with one label per line.  [ImageNet's]"
 )
 
 

@@ -43,10 +43,7 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, a
         from converters.images.pipeline import Broken
 
         opened = open_model(display, model, image_size)
-        display.step("Looking for the labels")
-        names, note = labels_of(opened.num_classes(), labels)
-        if note:
-            click.echo(f"Note: {note} Use --labels for a file of labels.", err=True)
+        names = labels_of(opened.num_classes(), labels)
         display.step("Predicting")
         if sys.stdout.isatty():
             display.hide()  # The answers themselves show the progress.
