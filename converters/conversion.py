@@ -34,6 +34,7 @@ class Conversion:
         notes: sentences that the user should read.
         origin: the source itself: a path, or the mapping of arrays.
         published: the published model that the user says it is, if any.
+        fetched_from: the URL or path that a published model came from, if it was fetched.
     """
 
     model: keras.Model
@@ -46,12 +47,14 @@ class Conversion:
     notes: tuple[str, ...]
     origin: Variables
     published: str | None
+    fetched_from: str | None = None
 
     def facts(self) -> dict[str, object]:
         """The account in short: ``{what: value}`` to print."""
         arguments = dict(self.configuration)
         return {
             "source": f"{self.source} ({self.source_format})",
+            **({"fetched_from": self.fetched_from} if self.fetched_from else {}),
             "network": f"{arguments['family']}, depth multiplier {arguments['depth_multiplier']:g}",
             "published_model": arguments["name"] or "none that the source's name says",
             "head": _head_text(self.model, arguments),
@@ -168,6 +171,7 @@ def conversion_of(
         notes=tuple(notes),
         origin=origin,
         published=info.name if info and name is not None else None,
+        fetched_from=found.fetched_from,
     )
 
 

@@ -7,7 +7,7 @@ import time
 import click
 
 import converters
-from converters.commands.console import ImageSize, Mismatch, as_json, load_keras
+from converters.commands.console import ImageSize, Mismatch, allow_unpinned, as_json, load_keras
 from converters.commands.display import display_on_stderr
 from converters.sources import find_source
 from converters.staging import check_model_path
@@ -39,16 +39,30 @@ from converters.staging import check_model_path
     "if SOURCE is or holds a graph that can be run.",
 )
 @click.option("--partial", is_flag=True, help="Accept a graph that has fewer than half of the model's endpoints.")
+@allow_unpinned
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 @as_json
 def convert_command(
-    source, output, name, head, image_size, depth_multiplier, num_classes, ema, strict, verify, partial, force, as_json
+    source,
+    output,
+    name,
+    head,
+    image_size,
+    depth_multiplier,
+    num_classes,
+    ema,
+    strict,
+    verify,
+    partial,
+    allow_unpinned,
+    force,
+    as_json,
 ):
     """Convert SOURCE, a file of slim variables, to a Keras model and its manifest.
 
     SOURCE is a checkpoint (prefix, one of its files, its folder, a .tgz), a frozen graph (.pb), an .h5 file, a TF-Hub
-    module (its folder or .tar.gz), or the name of a published model, whose checkpoint is downloaded. The saved model is
-    compared with SOURCE: weights bit for bit; outputs at every endpoint, if SOURCE is or holds a graph or a module; and
+    module (its folder, .tar.gz or handle), or the name of a published model, whose checkpoint is fetched. The saved
+    model is compared with SOURCE: weights bit for bit; outputs at every endpoint, if SOURCE is or holds a graph or a module; and
     for a published model the checksums in its hub module, if they are known. If a comparison fails, nothing is written
     and the exit status is 1.
     """
@@ -58,7 +72,7 @@ def convert_command(
     check_model_path(output, force)
     with display_on_stderr() as display:
         display.step(f"Looking for {source}")
-        found = find_source(source, display.downloaded)
+        found = find_source(source, display.downloaded, allow_unpinned)
         load_keras(display)
         display.step(f"Converting {found.path}")
         input_shape = (*image_size, 3) if image_size else None
