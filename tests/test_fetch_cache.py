@@ -16,8 +16,6 @@ import platformdirs
 import pytest
 
 import checkpoints
-import mobilenets
-from checkpoints import archives
 from tests.file_server import PATIENCE, pauses
 
 BODY = gzip.compress(random.Random(1).randbytes(300_000), mtime=0)

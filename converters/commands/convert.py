@@ -62,9 +62,9 @@ def convert_command(
 
     SOURCE is a checkpoint (prefix, one of its files, its folder, a .tgz), a frozen graph (.pb), an .h5 file, a TF-Hub
     module (its folder, .tar.gz or handle), or the name of a published model, whose checkpoint is fetched. The saved
-    model is compared with SOURCE: weights bit for bit; outputs at every endpoint, if SOURCE is or holds a graph or a module; and
-    for a published model the checksums in its hub module, if they are known. If a comparison fails, nothing is written
-    and the exit status is 1.
+    model is compared with SOURCE: weights bit for bit; outputs at every endpoint, if SOURCE is or holds a graph or a
+    module; and for a published model the checksums in its hub module, if they are known. If a comparison fails, nothing
+    is written and the exit status is 1.
     """
     start = time.monotonic()
     overrides = {"depth_multiplier": depth_multiplier, "num_classes": num_classes}
