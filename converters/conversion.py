@@ -12,6 +12,7 @@ import numpy as np
 import checkpoints
 import mobilenets
 from converters.averages import AVERAGE, CheckpointNames, choose, is_average, sort_names
+from converters.background import CLASSES, DROPPED, shapes_without_background, without_background
 from converters.errors import ConversionError, ConversionWarning
 from converters.graph_facts import GraphFacts, first_difference, graph_facts, options_for
 from converters.recognition import Network, matches, observed_widths, recognise
@@ -35,6 +36,7 @@ class Conversion:
         origin: the source itself: a path, or the mapping of arrays.
         published: the published model that the user says it is, if any.
         fetched_from: the URL or path that a published model came from, if it was fetched.
+        background_dropped: whether class 0 of the source was left out.
     """
 
     model: keras.Model
@@ -48,6 +50,7 @@ class Conversion:
     origin: Variables
     published: str | None
     fetched_from: str | None = None
+    background_dropped: bool = False
 
     def facts(self) -> dict[str, object]:
         """The account in short: ``{what: value}`` to print."""
@@ -73,6 +76,7 @@ def convert(
     input_shape: tuple | None = None,
     ema: str = "auto",
     strict: bool = False,
+    background: bool = True,
     **overrides,
 ) -> keras.Model:
     """Makes a Keras model of the slim variables in ``source``.
@@ -90,6 +94,7 @@ def convert(
             graph or module takes, or the image size of ``name``, or of the published model in the file's name, or 224.
         ema: "auto", "always" or "never": see `converters.averages.choose`.
         strict: whether NaN or infinity in a weight is an error rather than a `ConversionWarning`.
+        background: False leaves out class 0, "background", of 1001 classes (a source of 1000 stays as it is).
         **overrides: further arguments of `mobilenets.MobileNetV1`, `MobileNetV2` or `InceptionV2`. A
             ``depth_multiplier`` is checked against the source.
 
@@ -99,7 +104,14 @@ def convert(
         ValueError: an argument is out of range.
     """
     conversion = conversion_of(
-        source, name=name, head=head, input_shape=input_shape, ema=ema, strict=strict, **overrides
+        source,
+        name=name,
+        head=head,
+        input_shape=input_shape,
+        ema=ema,
+        strict=strict,
+        background=background,
+        **overrides,
     )
     for note in conversion.notes:
         warnings.warn(note, ConversionWarning, stacklevel=2)
@@ -114,6 +126,7 @@ def conversion_of(
     input_shape: tuple | None = None,
     ema: str = "auto",
     strict: bool = False,
+    background: bool = True,
     **overrides,
 ) -> Conversion:
     """As `convert`, with the account of the conversion instead of warnings."""
@@ -129,18 +142,21 @@ def conversion_of(
         _check_multiplier(network, shapes, multiplier, label)
         graph = graph_facts(origin)
         strides, stride_notes = _stride_options(network.family, graph, label, overrides)
+        dropped = not background and _drops_background(network, head, overrides, label)
+        if dropped:
+            shapes = shapes_without_background(shapes)
         arguments = {
             "depth_multiplier": multiplier,
             "input_shape": input_shape or _input_shape(info, variables.image_size or graph.image_size),
             "head": head or ("classification" if network.num_classes else "feature_vector"),
-            "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
+            "num_classes": CLASSES if dropped else network.num_classes or mobilenets.PUBLISHED_CLASSES,
             **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
             **strides,
             **overrides,
         }
         model = mobilenets.CONSTRUCTORS[network.family](**arguments)
 
-        new_head = arguments["num_classes"] != network.num_classes
+        new_head = arguments["num_classes"] != network.num_classes and not dropped
         expected = {name: tuple(weight.shape) for name, weight in weights_by_slim_name(model).items()}
         fresh = {name for name in expected if is_logits(name) and new_head}
         unused = {name for name in shapes if is_logits(name) and (new_head or name not in expected)}
@@ -151,12 +167,13 @@ def conversion_of(
                 f"{arguments['head']!r} ({len(expected)} variables): {describe(lines)}"
             )
         sources = choose(expected.keys() - fresh, names, ema, label)
-        assign(model, variables.renamed(sources), label, leave=fresh)
+        taken = variables.renamed(sources)
+        assign(model, without_background(taken) if dropped else taken, label, leave=fresh)
 
     notes = [
         *graph.notes,
         *stride_notes,
-        *_head_notes(network, head, arguments, unused, label),
+        *([DROPPED] if dropped else _head_notes(network, head, arguments, unused, label)),
         *_finiteness_notes(slim_variables(model), strict, label),
         *_checksum_notes(variables),
     ]
@@ -172,6 +189,7 @@ def conversion_of(
         origin=origin,
         published=info.name if info and name is not None else None,
         fetched_from=found.fetched_from,
+        background_dropped=dropped,
     )
 
 
@@ -240,6 +258,20 @@ def _check_multiplier(network: Network, shapes: Mapping[str, tuple], said: float
             f"{source} has the depth multiplier {network.depth_multiplier:g}, not {said:g}: {scope} has "
             f"{observed[scope]} channels where {said:g} gives {widths[scope]}."
         )
+
+
+def _drops_background(network: Network, head: str | None, overrides: Mapping, source: str) -> bool:
+    """Whether class 0 is to be left out: the source has 1001 classes, not 1000 already."""
+    if "num_classes" in overrides or head not in (None, "classification"):
+        raise ConversionError(
+            "background=False (--classes 1000) keeps the classification layer; it excludes num_classes and other heads."
+        )
+    if network.num_classes not in (mobilenets.PUBLISHED_CLASSES, CLASSES):
+        count = f"{network.num_classes} classes" if network.num_classes else "no classification layer"
+        raise ConversionError(
+            f"{source} has {count}; class 0 is left out only of ImageNet's {mobilenets.PUBLISHED_CLASSES} classes."
+        )
+    return network.num_classes == mobilenets.PUBLISHED_CLASSES
 
 
 def _head_notes(network: Network, head: str | None, arguments: Mapping, unused: Set[str], source: str) -> list[str]:

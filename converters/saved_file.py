@@ -71,7 +71,15 @@ def _has_strides_of_meta_file(conversion: Conversion) -> bool:
 def _weights(conversion: Conversion, model, name: str) -> Report:
     with checkpoints.open_variables(conversion.origin) as variables:
         averaged = conversion.averaged > 0
-        report = verify_saved(name, slim_variables(model), variables, conversion.source, averaged, conversion.published)
+        report = verify_saved(
+            name,
+            slim_variables(model),
+            variables,
+            conversion.source,
+            averaged,
+            conversion.published,
+            conversion.background_dropped,
+        )
     return compared_structure(report, model, structure(conversion.model), "the network that was built")
 
 

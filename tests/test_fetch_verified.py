@@ -76,7 +76,7 @@ def test_a_name_is_fetched_converted_and_verified(published, output):
     assert "137 variables of the saved file equal the source's bit for bit" in result.stdout
     assert "83 of 83 trainable variables equal the averaged values" in result.stdout
     assert "checksums" not in result.stdout  # none are known of this model
-    assert "127.0.0.1" in result.stdout.partition("fetched_from")[2].splitlines()[0]
+    assert "127.0.0.1" in result.stdout.partition("fetched from")[2].splitlines()[0]
     manifest = json.loads(output.with_suffix(".manifest.json").read_text())
     assert manifest["source"]["fetched_from"] == published.url(
         f"download.tensorflow.org/models/mobilenet_v1_2018_02_22/{MODEL}.tgz"

@@ -23,6 +23,7 @@ from converters.staging import check_model_path
 @click.option("--image-size", type=ImageSize(or_any=True), help="224, 192x160 (height x width) or any.")
 @click.option("--depth-multiplier", type=float, help="The multiplier that SOURCE must have.")
 @click.option("--num-classes", type=int, help="Make a new classification layer for this number of classes.")
+@click.option("--classes", type=int, help='1000 leaves out class 0, "background", of ImageNet\'s 1001 classes.')
 @click.option(
     "--ema",
     type=click.Choice(["auto", "always", "never"]),
@@ -50,6 +51,7 @@ def convert_command(
     image_size,
     depth_multiplier,
     num_classes,
+    classes,
     ema,
     strict,
     verify,
@@ -67,6 +69,10 @@ def convert_command(
     is written and the exit status is 1.
     """
     start = time.monotonic()
+    if classes not in (None, 1000, 1001):
+        raise click.UsageError(
+            "--classes is 1000 or 1001; --num-classes makes a new layer for another number of classes."
+        )
     overrides = {"depth_multiplier": depth_multiplier, "num_classes": num_classes}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     check_model_path(output, force)
@@ -78,7 +84,14 @@ def convert_command(
         input_shape = (*image_size, 3) if image_size else None
         with found.unpacked():
             conversion = converters.conversion_of(
-                found, name=name, head=head, input_shape=input_shape, ema=ema, strict=strict, **overrides
+                found,
+                name=name,
+                head=head,
+                input_shape=input_shape,
+                ema=ema,
+                strict=strict,
+                background=classes != 1000,
+                **overrides,
             )
             display.step(f"Writing {'and verifying ' * verify}{output}")
             try:
