@@ -70,9 +70,7 @@ def convert_command(
     """
     start = time.monotonic()
     if classes not in (None, 1000, 1001):
-        raise click.UsageError(
-            "--classes is 1000 or 1001; --num-classes makes a new layer for another number of classes."
-        )
+        raise click.UsageError("--classes is 1000 or 1001; --num-classes makes a new layer for another number.")
     overrides = {"depth_multiplier": depth_multiplier, "num_classes": num_classes}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     check_model_path(output, force)
