@@ -8,12 +8,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "adopting": ["Adopted", "adopt"],
         "archive": ["is_archive"],
-        "cache": ["cache_folder", "fetch"],
+        "cache": ["cache_folder"],
+        "cached": ["Cached", "cached_files", "remove_cached"],
         "checksum": ["masked_crc32c"],
         "errors": ["CheckpointError", "CheckpointNotFound", "DownloadError", "reason"],
         "files": ["replacing", "sha256", "staged"],
         "hdf5": ["save_hdf5"],
+        "origins": ["Fetched", "fetch", "fetched"],
         "reading": ["load_variables", "open_variables", "unpacked"],
         "safetensors_file": ["save_safetensors"],
         "tensorflow_checkpoint": ["save_checkpoint"],

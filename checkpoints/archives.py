@@ -1,31 +1,59 @@
-"""URLs of the published models' archives.
+"""The archives of the published models: URLs, sha256, size and content of each, from the table ``archives.csv``.
 
-`mobilenets.get_model_info` has the same URLs. They are repeated for `fetch`, because this package must not import
-`mobilenets`; a test compares both.
+Rows of a model are in order: first the archive that the pages of its hub modules name. MobileNet V1 has a second one,
+of 2018-08-02, with the same weights and newer LiteRT files. The column ``source`` says who published the sha256.
+`mobilenets.get_model_info` reads the same table.
 """
 
-from itertools import product
+import csv
+from pathlib import Path
+from typing import NamedTuple
 
-_SIZES = (224, 192, 160, 128)
-_V1 = "http://download.tensorflow.org/models/mobilenet_v1_2018_08_02/mobilenet_v1_{}_{}.tgz"
-_V2 = "https://storage.googleapis.com/mobilenet_v2/checkpoints/mobilenet_v2_{}_{}.tgz"
-_V3 = "https://storage.googleapis.com/mobilenet_v3/checkpoints/v3-{}_224_{{}}_float.tgz"
-_MODELS = [
-    *(("mobilenet_v1", _V1, multiplier, size) for multiplier, size in product((1.0, 0.75, 0.5, 0.25), _SIZES)),
-    *(("mobilenet_v2", _V2, multiplier, size) for multiplier, size in product((1.0, 0.75, 0.5, 0.35), (*_SIZES, 96))),
-    *(("mobilenet_v2", _V2, multiplier, 224) for multiplier in (1.4, 1.3)),
-    *(
-        (f"mobilenet_v3_{size}", _V3.format(size), multiplier, 224)
-        for size, multiplier in product(("large", "small"), (1.0, 0.75))
-    ),
-    *(
-        (f"mobilenet_v3_{size}_minimalistic", _V3.format(f"{size}-minimalistic"), 1.0, 224)
-        for size in ("large", "small")
-    ),
-]
+TABLE = Path(__file__).with_name("archives.csv")
 
-ARCHIVES = {
-    f"{family}_{round(100 * multiplier):03d}_{size}": url.format(multiplier, size)
-    for family, url, multiplier, size in _MODELS
-} | {"inception_v2": "http://download.tensorflow.org/models/inception_v2_2016_08_28.tar.gz"}
-"""``{name of a published model: URL of its archive}``."""
+
+class Archive(NamedTuple):
+    """An archive of a published model.
+
+    Attributes:
+        model: the name of the model.
+        file: the name of the file.
+        urls: where it is or was, in the order to try; the first one identifies it in the cache.
+        sha256: its pinned sha256; None if it is not known.
+        bytes: its size; None if it is not known.
+    """
+
+    model: str
+    file: str
+    urls: tuple[str, ...]
+    sha256: str | None
+    bytes: int | None
+
+    @property
+    def url(self) -> str:
+        """The first URL."""
+        return self.urls[0]
+
+
+def _registry() -> dict[str, tuple[Archive, ...]]:
+    archives: dict[str, tuple[Archive, ...]] = {}
+    with TABLE.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            size = int(row["bytes"]) if row["bytes"] else None
+            archive = Archive(row["model"], row["file"], tuple(row["urls"].split()), row["sha256"] or None, size)
+            archives[archive.model] = (*archives.get(archive.model, ()), archive)
+    return archives
+
+
+REGISTRY = _registry()
+"""``{name of a published model: its archives}``."""
+
+
+def pinned(digest: str) -> Archive | None:
+    """Returns the archive that has a sha256, or None."""
+    return next((archive for archives in REGISTRY.values() for archive in archives if archive.sha256 == digest), None)
+
+
+def archive_at(url: str) -> Archive | None:
+    """Returns the archive that has a URL, or None."""
+    return next((archive for archives in REGISTRY.values() for archive in archives if url in archive.urls), None)

@@ -1,7 +1,6 @@
-"""A cache of downloaded files: each is downloaded once, and its sha256 is compared with the one first recorded."""
+"""The folder of downloaded files: each is downloaded once, and its sha256 is compared with the one first recorded."""
 
 import contextlib
-import difflib
 import gzip
 import hashlib
 import json
@@ -11,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import unquote
 
 import filelock
@@ -18,48 +18,24 @@ import platformdirs
 
 from checkpoints import files
 from checkpoints.archive import MAX_BYTES
-from checkpoints.archives import ARCHIVES
 from checkpoints.download import Progress, discard, download
 from checkpoints.errors import CheckpointError, DownloadError, reason
 
 CACHE_VARIABLE = "MOBILENETS_CACHE"
 
 
-def fetch(
-    name_or_url: str,
-    *,
-    cache: str | os.PathLike[str] | None = None,
-    sha256: str | None = None,
-    progress: Progress = lambda done, total: None,
-    timeout: float = 30.0,
-    tries: int = 5,
+def fetch_url(
+    url: str,
+    cache: str | os.PathLike[str] | None,
+    sha256: str | None,
+    progress: Progress,
+    timeout: float,
+    tries: int,
 ) -> Path:
-    """Returns the path of a published archive, or of another file, which is downloaded on first use.
-
-    A file gets its final name when it is complete; an archive compressed by gzip is decompressed first, to detect
-    error pages and incomplete files. Its sha256 is recorded in ``<file>.json`` and compared with later downloads and
-    at every call. If several processes fetch the same file, one downloads it and the others wait.
-
-    Args:
-        name_or_url: a published model such as "mobilenet_v2_035_96", or an http or https URL.
-        cache: the folder for the files; by default the environment variable ``MOBILENETS_CACHE``, or else
-            ``mobilenets`` in the platform's cache folder.
-        sha256: the expected sha256 of the file, 64 hexadecimal digits.
-        progress: called with the number of bytes received and the length of the file, None if unknown.
-        timeout: seconds to wait for a connection and for each piece of the file.
-        tries: number of successive temporary failures, such as a broken connection, after which to give up.
-
-    Raises:
-        DownloadError: the name is unknown, the file cannot be downloaded or stored, or its sha256 is not the expected
-            or the recorded one.
-
-    Example:
-        path = checkpoints.fetch("mobilenet_v2_035_96")
-    """
-    url = _url_of(name_or_url)
-    file = _path_of(url, cache)
+    """Returns the path of a URL's file, which is downloaded on first use; see `checkpoints.fetch`."""
+    file = path_of(url, cache)
     try:
-        with contextlib.nullcontext() if _is_recorded(file) else _locked(file):
+        with contextlib.nullcontext() if is_recorded(file) else locked(file):
             if not file.exists():
                 _download(url, file, sha256, progress, timeout, tries)
             _check_cached(url, file, sha256)
@@ -84,32 +60,51 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
     return Path(folder) if folder else platformdirs.user_cache_path("mobilenets", appauthor=False)
 
 
-def _url_of(name_or_url: str) -> str:
-    url = ARCHIVES.get(name_or_url, name_or_url)
-    if not re.fullmatch(r"https?://\S+", url):
-        closest = ", ".join(difflib.get_close_matches(url, ARCHIVES, n=3, cutoff=0))
-        raise DownloadError(f"{url!r} is neither a published model nor an http(s) URL; the closest are {closest}.")
-    return url
+def path_of(url: str, cache: str | os.PathLike[str] | None, file: str | None = None) -> Path:
+    """Returns the path of a URL's file: its own name, which may identify a model, in a folder of this URL alone.
 
-
-def _path_of(url: str, cache: str | os.PathLike[str] | None) -> Path:
-    """Returns the path of a URL's file: its own name, which may identify a model, in a folder of this URL alone."""
-    last = PurePosixPath(unquote(re.split("[?#]", url)[0])).name
+    Args:
+        file: another name for the file.
+    """
+    last = file or PurePosixPath(unquote(re.split("[?#]", url)[0])).name
     name = re.sub(r"[^\w.-]", "_", last, flags=re.ASCII)[-100:].lstrip(".") or "file"
-    return cache_folder(cache) / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+    return cache_folder(cache) / short_digest(url) / name
 
 
-def _record(file: Path) -> Path:
+def short_digest(text: str) -> str:
+    """Returns 16 hexadecimal digits that stand for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def origin(file: Path) -> str | None:
+    """Returns the URL or path that a file in the cache came from, None if it has no record."""
+    facts = read_record(file)
+    return str(facts["url"]) if facts and "url" in facts else None
+
+
+def keep(part: Path, file: Path, source: str) -> None:
+    """Moves a complete and checked file to its path in the cache, and records where it came from."""
+    digest = files.sha256(part)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    record(file).unlink(missing_ok=True)  # first: the new file never stands next to the record of another
+    os.replace(part, file)
+    discard(part)
+    write_record(source, file, digest)
+
+
+def record(file: Path) -> Path:
+    """Returns the path of a file's record."""
     return file.with_name(f"{file.name}.json")
 
 
-def _is_recorded(file: Path) -> bool:
+def is_recorded(file: Path) -> bool:
     """Whether the file and its record exist; then nothing is written, and the cache may be read-only."""
-    return file.exists() and _record(file).exists()
+    return file.exists() and record(file).exists()
 
 
 @contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def locked(file: Path) -> Iterator[None]:
+    """Makes other processes that want the same file wait until the block ends."""
     # The operating system releases the lock when its process dies.
     file.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(file.with_name(f"{file.name}.lock")):
@@ -121,7 +116,7 @@ def _download(url: str, file: Path, sha256: str | None, progress: Progress, time
     download(url, part, timeout=timeout, tries=tries, progress=progress)
     try:
         if file.suffix in (".gz", ".tgz"):
-            _check_gzip(url, part)
+            check_gzip(url, part)
         _check_new(url, file, files.sha256(part), sha256)
     except CheckpointError:
         discard(part)
@@ -130,7 +125,8 @@ def _download(url: str, file: Path, sha256: str | None, progress: Progress, time
     discard(part)
 
 
-def _check_gzip(url: str, part: Path) -> None:
+def check_gzip(url: str, part: Path) -> None:
+    """Refuses a file that gzip cannot decompress to its end."""
     try:
         with gzip.open(part) as stream:
             for _ in range(MAX_BYTES >> 20):  # a larger one is refused when it is opened
@@ -143,40 +139,59 @@ def _check_gzip(url: str, part: Path) -> None:
 def _check_new(url: str, file: Path, digest: str, expected: str | None) -> None:
     if expected and digest != expected.lower():
         raise DownloadError(f"{url} has the sha256 {digest}, but {expected.lower()} is expected.")
-    recorded = _recorded(file)
-    if recorded and digest != recorded:
-        raise DownloadError(
-            f"{url} has the sha256 {digest}, but it was {recorded} when it was first fetched; "
-            f"if you trust the new file, delete {_record(file)} and fetch again."
-        )
+    check_recorded(file, url, digest)
 
 
 def _check_cached(url: str, file: Path, expected: str | None) -> None:
     digest = files.sha256(file)
-    recorded = _recorded(file)
-    if recorded is None:
-        _write_record(url, file, digest)
-    elif digest != recorded:
+    first = recorded(file)
+    if first is None:
+        write_record(url, file, digest)
+    elif digest != first:
         raise DownloadError(
-            f"{file} has changed since it was fetched: its sha256 is {digest}, not {recorded}; "
-            "delete it and fetch again."
+            f"{file} has changed since it was fetched: its sha256 is {digest}, not {first}; delete it and fetch again."
         )
     if expected and digest != expected.lower():
         raise DownloadError(f"{file} has the sha256 {digest}, but {expected.lower()} is expected.")
 
 
-def _recorded(file: Path) -> str | None:
-    record = _record(file)
-    if not record.exists():
+def check_recorded(file: Path, new: str | Path, digest: str) -> None:
+    """Refuses a new file with another sha256 than the first one of the same name in the cache."""
+    first = recorded(file)
+    if first and digest != first:
+        raise DownloadError(
+            f"{new} has the sha256 {digest}, but it was {first} when it was first fetched; "
+            f"if you trust the new file, delete {record(file)} and fetch again."
+        )
+
+
+def recorded(file: Path) -> str | None:
+    """Returns the recorded sha256 of a file in the cache, None if it has no record."""
+    facts = read_record(file)
+    return None if facts is None else facts["sha256"]
+
+
+def read_record(file: Path) -> dict[str, Any] | None:
+    """Returns what is recorded of a file in the cache: ``url``, ``sha256``, ``bytes``, ``first_seen``.
+
+    Raises:
+        DownloadError: the record is damaged.
+    """
+    path = record(file)
+    if not path.exists():
         return None
     try:
-        return json.loads(record.read_text())["sha256"]
+        facts = json.loads(path.read_text())
+        if not isinstance(facts["sha256"], str):
+            raise TypeError("sha256")
+        return facts
     except (ValueError, KeyError, TypeError) as error:
-        raise DownloadError(f"{record} is not the record of a download; delete it and fetch again.") from error
+        raise DownloadError(f"{path} is not the record of a download; delete it and fetch again.") from error
 
 
-def _write_record(url: str, file: Path, digest: str) -> None:
+def write_record(url: str, file: Path, digest: str) -> None:
+    """Records where a file in the cache came from, and its sha256."""
     first_seen = datetime.now(timezone.utc).isoformat(timespec="seconds")
     facts = {"url": url, "sha256": digest, "bytes": file.stat().st_size, "first_seen": first_seen}
-    with files.replacing(_record(file)) as path:
+    with files.replacing(record(file)) as path:
         path.write_text(json.dumps(facts, indent=1) + "\n")

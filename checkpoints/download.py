@@ -6,6 +6,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import time
@@ -27,7 +28,14 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 """HTTP statuses of temporary failures."""
 
+OFFLINE_VARIABLE = "MOBILENETS_OFFLINE"
+
 Progress = Callable[[int, int | None], object]
+
+
+def offline() -> bool:
+    """Returns whether the environment variable ``MOBILENETS_OFFLINE`` forbids to ask the network."""
+    return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
 
 
 class _TemporaryFailure(Exception):
@@ -69,6 +77,8 @@ def download(
             space.
         OSError: the file cannot be written.
     """
+    if offline():
+        raise DownloadError(f"{url} was not asked, because {OFFLINE_VARIABLE} is set.")
     most, failures = _size(part), 0
     while True:
         try:

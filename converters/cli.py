@@ -1,4 +1,5 @@
-"""The command line: ``mobilenets list | info | fetch | convert | verify | export | predict | evaluate | embed``.
+"""The command line: ``mobilenets list | info | fetch | cache | convert | verify | export | predict | evaluate |
+embed``.
 
 Exit status: 0 for success, 1 where a verification fails, 2 for unusable input, with one sentence on standard error.
 TensorFlow and Keras are imported by the commands that need them, so that ``--help`` answers at once.
@@ -6,6 +7,7 @@ TensorFlow and Keras are imported by the commands that need them, so that ``--he
 
 import click
 
+from converters.commands.cache import cache_command
 from converters.commands.console import Program
 from converters.commands.convert import convert_command
 from converters.commands.embed import embed_command
@@ -20,6 +22,7 @@ COMMANDS = (
     list_command,
     info_command,
     fetch_command,
+    cache_command,
     convert_command,
     verify_command,
     export_command,

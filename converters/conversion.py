@@ -13,6 +13,7 @@ import checkpoints
 import mobilenets
 from converters.averages import AVERAGE, choose, is_average
 from converters.backbones import cut, last_convolution
+from converters.background import CLASSES, DROPPED, shapes_without_background, without_background
 from converters.copies import copy_notes, open_copy
 from converters.differences import differences
 from converters.errors import ConversionError, ConversionWarning, DifferencesError
@@ -41,6 +42,8 @@ class Conversion:
         published: the published model that the user says it is, if any.
         scope: the scope of the network in the source.
         copy: "ema" or "pristine" if the source holds these two checkpoints of one network: the one that was taken.
+        fetched_from: the URL or path that a published model came from, if it was fetched.
+        background_dropped: whether class 0 of the source was left out.
     """
 
     model: keras.Model
@@ -55,12 +58,15 @@ class Conversion:
     published: str | None
     scope: str = ""
     copy: str | None = None
+    fetched_from: str | None = None
+    background_dropped: bool = False
 
     def facts(self) -> dict[str, object]:
         """The account in short: ``{what: value}`` to print."""
         arguments = dict(self.configuration)
         return {
             "source": f"{self.source} ({self.source_format})",
+            **({"fetched_from": self.fetched_from} if self.fetched_from else {}),
             "network": f"{arguments['family']}, depth multiplier {arguments['depth_multiplier']:g}",
             "published_model": arguments["name"] or "none that the source's name contains",
             "head": _head_text(self.model, arguments),
@@ -80,6 +86,7 @@ def convert(
     ema: str = "auto",
     scope: str | None = None,
     strict: bool = False,
+    background: bool = True,
     **overrides,
 ) -> keras.Model:
     """Makes a Keras model of the slim variables in ``source``.
@@ -100,6 +107,7 @@ def convert(
         scope: the scope that the network's variables are in, such as ``FeatureExtractor/MobilenetV2``; needed only
             where the source has several networks.
         strict: whether NaN or infinity in a weight is an error rather than a `ConversionWarning`.
+        background: False leaves out class 0, "background", of 1001 classes (a source of 1000 stays as it is).
         **overrides: further arguments of the constructor, such as `mobilenets.MobileNetV1`. A
             ``depth_multiplier`` is checked against the source.
 
@@ -115,7 +123,15 @@ def convert(
         (None, 1001)
     """
     conversion = conversion_of(
-        source, name=name, head=head, input_shape=input_shape, ema=ema, scope=scope, strict=strict, **overrides
+        source,
+        name=name,
+        head=head,
+        input_shape=input_shape,
+        ema=ema,
+        scope=scope,
+        strict=strict,
+        background=background,
+        **overrides,
     )
     for note in conversion.notes:
         warnings.warn(note, ConversionWarning, stacklevel=2)
@@ -131,6 +147,7 @@ def conversion_of(
     ema: str = "auto",
     scope: str | None = None,
     strict: bool = False,
+    background: bool = True,
     **overrides,
 ) -> Conversion:
     """As `convert`, with the account of the conversion instead of warnings."""
@@ -145,18 +162,21 @@ def conversion_of(
         _check_multiplier(network, shapes, multiplier, label)
         graph = graph_facts(origin)
         strides, stride_notes = _stride_options(network, graph, label, overrides)
+        dropped = not background and _drops_background(network, head, overrides, label)
+        if dropped:
+            shapes = shapes_without_background(shapes)
         arguments = {
             "depth_multiplier": multiplier,
             "input_shape": input_shape or _input_shape(info, variables.image_size or graph.image_size),
             "head": _head(network, head, shapes, label),
-            "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
+            "num_classes": CLASSES if dropped else network.num_classes or mobilenets.PUBLISHED_CLASSES,
             **network.arguments,
             **strides,
             **overrides,
         }
         model, ends_at = cut(mobilenets.CONSTRUCTORS[network.family](**arguments), network, shapes)
 
-        new_head = arguments["num_classes"] != network.num_classes
+        new_head = arguments["num_classes"] != network.num_classes and not dropped
         expected = {name: tuple(weight.shape) for name, weight in weights_by_slim_name(model).items()}
         fresh = {name for name in expected if is_logits(name) and new_head}
         unused = {name for name in shapes if is_logits(name) and (new_head or name not in expected)}
@@ -168,14 +188,15 @@ def conversion_of(
                 differing,
             )
         entries = choose(expected.keys() - fresh, view.names, ema, label)
-        assign(model, view.variables.renamed(entries), label, leave=fresh)
+        taken = view.variables.renamed(entries)
+        assign(model, without_background(taken) if dropped else taken, label, leave=fresh)
 
     notes = [
         *graph.notes,
         *stride_notes,
         *view.notes,
         *_end_notes(ends_at, label),
-        *_head_notes(network, head, arguments, unused, label),
+        *([DROPPED] if dropped else _head_notes(network, head, arguments, unused, label)),
         *_finiteness_notes(slim_variables(model), strict, label),
         *_checksum_notes(variables),
         *copy_notes(variables, ema),
@@ -194,6 +215,8 @@ def conversion_of(
         published=info.name if info and name is not None else None,
         scope=view.scope,
         copy=variables.copy,
+        fetched_from=located.fetched_from,
+        background_dropped=dropped,
     )
 
 
@@ -289,6 +312,20 @@ def _check_multiplier(network: Network, shapes: Mapping[str, tuple], multiplier:
             f"{source} has the depth multiplier {network.depth_multiplier:g}, not {multiplier:g}: {scope} has "
             f"{observed[scope]} channels where {multiplier:g} gives {widths[scope]}."
         )
+
+
+def _drops_background(network: Network, head: str | None, overrides: Mapping, source: str) -> bool:
+    """Whether class 0 is to be left out: the source has 1001 classes, not 1000 already."""
+    if "num_classes" in overrides or head not in (None, "classification"):
+        raise ConversionError(
+            "background=False (--classes 1000) keeps the classification layer; it excludes num_classes and other heads."
+        )
+    if network.num_classes not in (mobilenets.PUBLISHED_CLASSES, CLASSES):
+        count = f"{network.num_classes} classes" if network.num_classes else "no classification layer"
+        raise ConversionError(
+            f"{source} has {count}; class 0 is left out only of ImageNet's {mobilenets.PUBLISHED_CLASSES} classes."
+        )
+    return network.num_classes == mobilenets.PUBLISHED_CLASSES
 
 
 def _head_notes(network: Network, head: str | None, arguments: Mapping, unused: Set[str], source: str) -> list[str]:

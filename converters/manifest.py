@@ -56,6 +56,7 @@ def manifest_of(conversion: Conversion, verification: Mapping[str, Mapping] | No
         "source": {
             "path": conversion.source,
             "format": conversion.source_format,
+            **({"fetched_from": conversion.fetched_from} if conversion.fetched_from else {}),
             "files": {
                 path.name: {"sha256": checkpoints.sha256(path), "bytes": path.stat().st_size}
                 for path in conversion.source_files

@@ -102,6 +102,7 @@ def _weights(conversion: Conversion, model, name: str) -> Report:
             averaged,
             conversion.published,
             conversion.scope,
+            conversion.background_dropped,
         )
     return compared_structure(report, model, structure(conversion.model), "the network that was built")
 

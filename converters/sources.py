@@ -26,10 +26,12 @@ class Source:
     Attributes:
         path: what to open: a path, or ``{slim variable name: array}``.
         published: the name of the published model that the user named, whose archive was fetched; None for a path.
+        fetched_from: the URL or path that the archive came from; None for a path.
     """
 
     path: Variables
     published: str | None = None
+    fetched_from: str | None = None
 
     @contextlib.contextmanager
     def unpacked(self) -> Iterator[None]:
@@ -43,6 +45,7 @@ class Source:
 def find_source(
     name_or_path: str | os.PathLike[str] | Mapping[str, np.ndarray] | Source,
     progress: Progress = lambda done, total: None,
+    allow_unpinned: bool = False,
 ) -> Source:
     """Finds what a user names, and fetches the archive of a published model on first use.
 
@@ -50,8 +53,10 @@ def find_source(
 
     Args:
         name_or_path: a path that `checkpoints.open_variables` takes; arrays by name; a published model by its name,
-            its archive's name or a hub handle; or what this function returned.
+            its archive's name or its hub handle; a hub module by its handle with "/classification" or
+            "/feature_vector"; or what this function returned.
         progress: called with the bytes received and the bytes of the whole archive; see `checkpoints.fetch`.
+        allow_unpinned: whether to accept an archive with another sha256 than the pinned one.
 
     Raises:
         ConversionError: it begins like the name of a published model, but no such model and no such path exists.
@@ -78,4 +83,6 @@ def find_source(
         if re.fullmatch(r"(mobilenet|inception)_?v\d\w*|https?://tfhub\.dev/.*", str(name_or_path)):
             raise ConversionError(f"{name_or_path} does not exist. {error}") from error
         return Source(name_or_path)
-    return Source(checkpoints.fetch(info.checkpoint_url, progress=progress), info.name)
+    module = mobilenets.module_path(str(name_or_path))
+    file = checkpoints.fetched(module or info.name, progress=progress, allow_unpinned=allow_unpinned)
+    return Source(file.path, info.name, file.origin)

@@ -29,3 +29,4 @@ from .published import ModelInfo as ModelInfo
 from .published import get_model_info as get_model_info
 from .published import list_models as list_models
 from .published import model_in_file_name as model_in_file_name
+from .published import module_path as module_path

@@ -17,10 +17,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from mobilenets.archives import Archive, archives
 from mobilenets.families import FAMILIES, convolutions, variable_shapes
 
 HUB = "https://tfhub.dev/"
 PUBLISHER = "google/imagenet/"
+PREVIEW = "google/tf2-preview/mobilenet_v2"
+"""Another handle of MobileNet V2 1.0 at 224 pixels, whose newest version is 4; that of the others is 5."""
 PUBLISHED_CLASSES = 1001
 """Classes of the published models, with class 0 for "background"."""
 
@@ -110,7 +113,9 @@ class ModelInfo:
         fixed_image_size: whether its hub modules accept that size only.
         num_features: length of the feature vector.
         num_classes: classes of the logits; class 0 is "background".
-        checkpoint_url: URL of the archive.
+        archives: archives that hold the checkpoint, the one that its hub modules' pages name first; each has ``url``,
+            ``mirrors``, ``sha256``, ``bytes`` and ``content``.
+        checkpoint_url: URL of the first archive.
         checkpoint_path: prefix of the checkpoint inside the archive.
         hub_handle: handle of its hub modules, without "/classification/5" or "/feature_vector/5"; None for the
             minimalistic networks of MobileNet V3, which have none.
@@ -131,6 +136,7 @@ class ModelInfo:
     fixed_image_size: bool
     num_features: int
     num_classes: int
+    archives: tuple[Archive, ...]
     checkpoint_url: str
     checkpoint_path: str
     hub_handle: str | None
@@ -157,7 +163,7 @@ class ModelInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the attributes as JSON values."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"archives": [dataclasses.asdict(archive) for archive in self.archives]}
 
 
 def list_models(family: str | None = None) -> list[str]:
@@ -205,16 +211,39 @@ def parse_handle(name_or_handle: str) -> tuple[ModelInfo, str | None]:
     Raises:
         ValueError: if no published model has this name.
     """
-    match = re.fullmatch(
-        rf"(https?://tfhub\.dev/)?({PUBLISHER})?(?P<name>[^/]+?)(/(?P<head>classification|feature_vector)(/\d+)?)?/?",
-        str(name_or_handle),
-    )
+    match = _parse(name_or_handle)
     info = _models().get(match["name"]) if match else None
     if match is None or info is None:
         short_name = str(name_or_handle).removeprefix(HUB).removeprefix(PUBLISHER)
         closest = difflib.get_close_matches(short_name.split("/")[0], list_models(), n=3, cutoff=0)
         raise ValueError(f"No published model is called {name_or_handle!r}; the closest are {', '.join(closest)}.")
     return info, match["head"]
+
+
+def module_path(name_or_handle: str) -> str | None:
+    """Returns the path of the hub module that a handle names, None for the name of a model.
+
+    Raises:
+        ValueError: if no published model has this name.
+
+    Example:
+        >>> mobilenets.module_path("mobilenet_v2_035_96/classification")
+        'google/imagenet/mobilenet_v2_035_96/classification/5'
+    """
+    info, head = parse_handle(name_or_handle)
+    match = _parse(name_or_handle)
+    if match is None or head is None:
+        return None
+    path, newest = (PREVIEW, 4) if match["name"] == PREVIEW else (f"{PUBLISHER}{info.name}", 5)
+    return f"{path}/{head}/{match['version'] or newest}"
+
+
+def _parse(name_or_handle: str) -> re.Match | None:
+    return re.fullmatch(
+        rf"(https?://tfhub\.dev/)?({PUBLISHER})?(?P<name>{PREVIEW}|[^/]+?)"
+        r"(/(?P<head>classification|feature_vector)(/(?P<version>\d+))?)?/?",
+        str(name_or_handle),
+    )
 
 
 def model_in_file_name(file_name: str) -> ModelInfo | None:
@@ -241,7 +270,8 @@ def model_in_file_name(file_name: str) -> ModelInfo | None:
 @functools.cache
 def _models() -> dict[str, ModelInfo]:
     """Returns every model under its name and under the name of its archive."""
-    return {alias: info for row in ROWS for info in [_info(row)] for alias in (info.name, _archive(row))}
+    models = {alias: info for row in ROWS for info in [_info(row)] for alias in (info.name, _archive(row))}
+    return models | {PREVIEW: models["mobilenet_v2_100_224"]}
 
 
 def _name(row: Row) -> str:
@@ -267,25 +297,22 @@ def _archive(row: Row) -> str:
     return f"{row.family}_{row.depth_multiplier}_{row.image_size}"
 
 
-def _download(row: Row) -> tuple[str, str]:
-    """Returns the URL of the archive, and the prefix of the checkpoint in it."""
+def _checkpoint(row: Row) -> str:
+    """Returns the prefix of the checkpoint in the archive."""
     archive = _archive(row)
-    if row.family == "mobilenet_v2":
-        url = f"https://storage.googleapis.com/mobilenet_v2/checkpoints/{archive}.tgz"
-        return url, f"{archive}/{archive}.ckpt"
-    if row.family == "mobilenet_v3":
-        url = f"https://storage.googleapis.com/mobilenet_v3/checkpoints/{archive}.tgz"
-        return url, f"{archive}/ema/model-{_V3_STEPS[_name(row)]}"
-    if row.family == "mobilenet_v1":
-        return f"http://download.tensorflow.org/models/mobilenet_v1_2018_08_02/{archive}.tgz", f"{archive}.ckpt"
-    return f"http://download.tensorflow.org/models/{archive}.tar.gz", "inception_v2.ckpt"
+    paths = {
+        "mobilenet_v2": f"{archive}/{archive}.ckpt",
+        "mobilenet_v1": f"{archive}.ckpt",
+        "mobilenet_v3": f"{archive}/ema/model-{_V3_STEPS.get(_name(row))}",
+    }
+    return paths.get(row.family, f"{row.family}.ckpt")
 
 
 def _info(row: Row) -> ModelInfo:
     convs = convolutions(row.family, row.depth_multiplier, PUBLISHED_CLASSES, **row.options)
     shapes = variable_shapes(row.family, row.depth_multiplier, PUBLISHED_CLASSES, **row.options)
     counts = {name: math.prod(shape) for name, shape in shapes.items()}
-    url, path = _download(row)
+    own = archives()[_name(row)]
     return ModelInfo(
         name=_name(row),
         family=row.family,
@@ -294,8 +321,9 @@ def _info(row: Row) -> ModelInfo:
         fixed_image_size=FAMILIES[row.family].fixed_image_size,
         num_features=convs[-1].in_channels,
         num_classes=PUBLISHED_CLASSES,
-        checkpoint_url=url,
-        checkpoint_path=path,
+        archives=own,
+        checkpoint_url=own[0].url,
+        checkpoint_path=_checkpoint(row),
         hub_handle=None if row.options.get("minimalistic") else f"{HUB}{PUBLISHER}{_name(row)}",
         parameters=sum(counts.values()),
         trainable_parameters=sum(count for name, count in counts.items() if "/moving_" not in name),

@@ -1,6 +1,7 @@
 """What every test file shares: quiet TensorFlow, the reference material, and which cases `make test` leaves out."""
 
 import gc
+import hashlib
 import os
 import pathlib
 import re
@@ -68,14 +69,15 @@ def server(request, monkeypatch):
 
 @pytest.fixture
 def published(monkeypatch, tmp_path, server):
-    """That server in place of all others, and a cache of the test's own."""
-    import checkpoints
+    """That server in place of all others, its file as the archive of every model, and a cache of the test's own."""
+    from checkpoints import archives, origins
 
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
-    fetch = checkpoints.fetch
-
-    def fetch_from_server(url, **choices):
-        return fetch(server.url(url.partition("://")[2]), **choices)
-
-    monkeypatch.setattr(checkpoints, "fetch", fetch_from_server)
+    monkeypatch.delenv("MOBILENETS_MIRRORS", raising=False)
+    monkeypatch.delenv("MOBILENETS_OFFLINE", raising=False)
+    digest = hashlib.sha256(server.body).hexdigest()
+    for name, (first, *_) in archives.REGISTRY.items():
+        archive = first._replace(urls=(server.url(first.url.partition("://")[2]),), sha256=digest)
+        monkeypatch.setitem(archives.REGISTRY, name, (archive,))
+    monkeypatch.setattr(origins, "module_urls", lambda path: (server.url(f"tfhub-modules/{path}.tar.gz"),))
     return server

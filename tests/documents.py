@@ -12,8 +12,8 @@ import numpy as np
 import checkpoints
 import converters
 import mobilenets
-from checkpoints.cache import _path_of
-from converters.images.labels import LABELS_URL
+from checkpoints.archives import REGISTRY
+from checkpoints.cache import path_of
 from examples.shapes import make_shapes
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
@@ -82,17 +82,23 @@ class Files:
             "labels.txt": lambda path: path.write_text("".join(f"kind {index}\n" for index in range(1001))),
         }
 
-    def put(self, text: str, place: pathlib.Path, cache: pathlib.Path) -> None:
-        """Puts what the text names into a folder, and what it fetches into a cache."""
+    def put(self, text: str, place: pathlib.Path, cache: pathlib.Path) -> dict[str, tuple]:
+        """Puts what the text names into a folder, and what it fetches into a cache.
+
+        Returns:
+            Rows for the registry, with the sha256 of the made-up archives.
+        """
+        rows = {}
         for name in self.makers:
             if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text):
                 (place / name).symlink_to(self._made(name))
         for name in mobilenets.list_models():
-            url = mobilenets.get_model_info(name).checkpoint_url
-            archive = url.rpartition("/")[2]
-            if archive in self.makers and re.search(rf"(?<!\w){name}(?!\w)", text):
-                self._keep(url, self._made(archive), cache)
-        self._keep(LABELS_URL, self._made("labels.txt"), cache)
+            first = REGISTRY[name][0]
+            if first.file in self.makers and re.search(rf"(?<!\w){name}(?!\w)", text):
+                file = self._made(first.file)
+                self._keep(first.url, file, cache)
+                rows[name] = (first._replace(sha256=checkpoints.sha256(file)),)
+        return rows
 
     def _made(self, name: str) -> pathlib.Path:
         path = self.folder / name
@@ -101,7 +107,7 @@ class Files:
         return path
 
     def _keep(self, url: str, file: pathlib.Path, cache: pathlib.Path) -> None:
-        kept = _path_of(url, cache)
+        kept = path_of(url, cache)
         kept.parent.mkdir(parents=True)
         kept.symlink_to(file)
 

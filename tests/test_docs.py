@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import mobilenets
+from checkpoints.archives import REGISTRY
 from converters.cli import main
 from docs.make_pages import models_page
 from tests.documents import PAGES, PYPROJECT, ROOT, Files, pieces
@@ -40,7 +41,8 @@ def test_code_runs(page, files, tmp_path, monkeypatch):
         pytest.skip(why)
     code = "\n".join(piece.code for piece in pieces(text_of(page)))
     (tmp_path / "here").mkdir()
-    files.put(code, tmp_path / "here", tmp_path / "cache")
+    for name, row in files.put(code, tmp_path / "here", tmp_path / "cache").items():
+        monkeypatch.setitem(REGISTRY, name, row)
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
     names = {"__name__": "__main__"}

@@ -16,8 +16,6 @@ import platformdirs
 import pytest
 
 import checkpoints
-import mobilenets
-from checkpoints import archives
 from tests.file_server import PATIENCE, pauses
 
 BODY = gzip.compress(random.Random(1).randbytes(300_000), mtime=0)
@@ -59,18 +57,6 @@ def line_with(process, words):
         if words in line:
             return line
     raise AssertionError(f"the process ended without {words!r}: {lines[-5:]}")
-
-
-def test_archives_of_every_published_model():
-    assert {
-        name: mobilenets.get_model_info(name).checkpoint_url for name in mobilenets.list_models()
-    } == archives.ARCHIVES
-
-
-def test_a_name_is_fetched_from_its_url(tmp_path, server, monkeypatch):
-    monkeypatch.setitem(archives.ARCHIVES, "mobilenet_v2_035_96", server.url("x/mobilenet_v2_0.35_96.tgz"))
-    path = checkpoints.fetch("mobilenet_v2_035_96", cache=tmp_path)
-    assert path.name == "mobilenet_v2_0.35_96.tgz" and path.read_bytes() == BODY
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 
 import converters
-import mobilenets
 from converters.commands.fetch import fetch_command
 from converters.sources import Source, find_source
 from tests.file_server import responds
@@ -35,7 +34,7 @@ def test_paths_are_printed(published, tmp_path):
     assert asked_for(published) == names
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2_0.35_96", "google/imagenet/mobilenet_v2_035_96/feature_vector/5"])
+@pytest.mark.parametrize("name", ["mobilenet_v2_0.35_96", "https://tfhub.dev/google/imagenet/mobilenet_v2_035_96"])
 def test_other_names_of_a_model(published, name):
     assert invoke(name, "mobilenet_v2_035_96").exit_code == 0
     assert asked_for(published) == ["mobilenet_v2_0.35_96.tgz"]
@@ -55,7 +54,7 @@ def test_json(published):
     assert pathlib.Path(facts.pop("path")).read_bytes() == BODY
     assert facts == {
         "name": "mobilenet_v2_035_96",
-        "url": mobilenets.get_model_info("mobilenet_v2_035_96").checkpoint_url,
+        "url": published.url("storage.googleapis.com/mobilenet_v2/checkpoints/mobilenet_v2_0.35_96.tgz"),
         "bytes": len(BODY),
         "sha256": hashlib.sha256(BODY).hexdigest(),
     }
@@ -69,7 +68,7 @@ def test_a_url(server, tmp_path):
 
 def test_no_name():
     result = invoke()
-    assert result.exit_code == 2 and "Name a model, or give --family or --all." in result.output
+    assert result.exit_code == 2 and "Name a model, or give --family, --all or --from." in result.output
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3", "https://tfhub.dev/google/imagenet/mobilenet_v3"])
@@ -80,13 +79,13 @@ def test_an_unknown_name_is_an_error_before_any_download(published, name):
 
 
 def test_the_others_are_fetched_after_a_failure(published, tmp_path):
-    published.answers = [responds(200, BODY), responds(404), responds(200, BODY)]
+    published.answers = [responds(200, BODY), responds(404), responds(404), responds(200, BODY)]
     result = invoke("inception_v2", "mobilenet_v2_035_96", "mobilenet_v1_025_128")
     archives = ["inception_v2_2016_08_28.tar.gz", "mobilenet_v2_0.35_96.tgz", "mobilenet_v1_0.25_128.tgz"]
-    assert result.exit_code == 2 and asked_for(published) == archives
+    assert result.exit_code == 2 and asked_for(published) == [*archives[:2], "5.tar.gz", archives[2]]
     assert [line.rpartition("/")[2] for line in result.stdout.splitlines()] == [archives[0], archives[2]]
-    error, summary = result.stderr.splitlines()
-    assert error.startswith("Error: ") and "404 Not Found" in error
+    error, *answers, summary = result.stderr.splitlines()
+    assert error.startswith("Error: mobilenet_v2_035_96 ") and sum("404 Not Found" in line for line in answers) == 2
     assert summary == "1 of 3 could not be fetched: mobilenet_v2_035_96."
 
 

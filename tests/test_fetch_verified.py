@@ -76,6 +76,11 @@ def test_a_name_is_fetched_converted_and_verified(published, output):
     assert "137 variables of the saved file equal the source's bit for bit" in result.stdout
     assert "83 of 83 trainable variables equal the averaged values" in result.stdout
     assert "checksums" not in result.stdout  # none are known of this model
+    assert "127.0.0.1" in result.stdout.partition("fetched from")[2].splitlines()[0]
+    manifest = json.loads(output.with_suffix(".manifest.json").read_text())
+    assert manifest["source"]["fetched_from"] == published.url(
+        f"download.tensorflow.org/models/mobilenet_v1_2018_02_22/{MODEL}.tgz"
+    )
     found = converters.slim_variables(converters.load_model(output))
     assert all((found[name] == TAKEN[name]).all() for name in TAKEN)
 
@@ -154,7 +159,7 @@ def test_other_heads_and_sizes(options, published, listed, output):
 
 
 def test_a_file_is_verified_unless_the_user_says_no(published, output):
-    path = checkpoints.fetch(f"http://any/{MODEL}.tgz")
+    path = checkpoints.fetch(NAME)
     assert "137 variables of the saved file" in invoke("convert", path, "-o", output).stdout
     assert "of the saved file" not in invoke("convert", path, "-o", output, "--no-verify", "--force").stdout
 
@@ -168,7 +173,7 @@ def test_the_output_path_is_checked_before_any_download(published, tmp_path):
 def test_a_name_as_reference(published, listed, output):
     listed(FEATURES)
     invoke("convert", NAME, "-o", output)
-    handle = f"https://tfhub.dev/google/imagenet/{NAME}/classification/3"
+    handle = f"https://tfhub.dev/google/imagenet/{NAME}"
     for reference in (NAME, handle):
         result = invoke("verify", output, reference, "--report", output.with_suffix(".html"))
         assert result.exit_code == 0, result.output

@@ -1,12 +1,9 @@
-"""Names of classes: from a file, from a download, or numbers."""
-
-import threading
+"""Names of classes: from a file, ImageNet's, or numbers."""
 
 import pytest
 
-from converters.images import labels
-from converters.images.labels import class_numbers, labels_of, read_labels
-from tests.file_server import serving
+from converters.images.imagenet import wordnet_classes
+from converters.images.labels import labels_of, read_labels
 
 NAMES = ("background", *(f"thing {number}" for number in range(1000)))
 
@@ -28,7 +25,7 @@ def write(path, names):
 )
 def test_a_file(tmp_path, in_file, classes, expected):
     assert read_labels(write(tmp_path / "labels.txt", in_file), classes) == expected
-    assert labels_of(classes, tmp_path / "labels.txt") == (expected, None)
+    assert labels_of(classes, tmp_path / "labels.txt") == expected
 
 
 @pytest.mark.parametrize(("lines", "classes"), [(999, 1001), (1002, 1001), (1001, 5), (4, 5), (0, 1001)])
@@ -45,43 +42,27 @@ def test_a_file_that_is_not_text(tmp_path):
         read_labels(tmp_path / "labels.txt")
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
+def test_imagenets_labels_need_no_download():
+    names = labels_of(1001)
+    assert len(names) == 1001 and names[:2] == ("background", "tench") and names[1000] == "toilet tissue"
+    assert names[389] == "giant panda" and names[780] == "school bus"
+    assert labels_of(1000) == names[1:]
 
 
-def test_the_download_is_kept(cache, monkeypatch):
-    with serving("\n".join(NAMES).encode()) as server:
-        monkeypatch.setattr(labels, "LABELS_URL", server.url("labels.txt"))
-        assert labels_of(1001) == (NAMES, None)
-        assert labels_of(1000) == (NAMES[1:], None)
-        assert len(server.requests) == 1
-    assert labels_of(1001) == (NAMES, None)  # the server is gone
+def test_the_table_equals_the_published_lists(shared):
+    images = shared / "images"
+    slim = (images / "imagenet_slim_labels.txt").read_text().splitlines()
+    full = (images / "imagenet_labels_full_names.txt").read_text().splitlines()
+    assert labels_of(1001) == (full[0].partition(":")[2], *slim[1:])
+    ids = (images / "imagenet_wordnet_ids.txt").read_text().split()
+    assert wordnet_classes() == {name: place for place, name in enumerate(ids, 1)}
 
 
-def test_a_download_without_labels(cache, monkeypatch):
-    with serving(b"<html>sign in here</html>") as server:
-        monkeypatch.setattr(labels, "LABELS_URL", server.url("labels.txt"))
-        names, note = labels_of(1001)
-    assert names == class_numbers(1001) and names[389] == "class 389"
-    assert "has 1 lines" in note
-
-
-def test_no_network(cache, monkeypatch):
-    monkeypatch.setattr(labels, "LABELS_URL", "http://127.0.0.1:9/labels.txt")
-    names, note = labels_of(1001)
-    assert names == class_numbers(1001)
-    assert "http://127.0.0.1:9/labels.txt" in note
-
-
-def test_a_network_that_never_answers_times_out(monkeypatch):
-    ended = threading.Event()
-    monkeypatch.setattr(labels.checkpoints, "fetch", lambda *_, **__: ended.wait())
-    with pytest.raises(TimeoutError, match="did not answer"):
-        labels._fetched("http://127.0.0.1:9/labels.txt", seconds=0.01)
-    ended.set()
+def test_wordnet_ids_are_in_the_order_of_the_classes():
+    assert list(wordnet_classes().values()) == list(range(1, 1001))
+    assert list(wordnet_classes()) == sorted(wordnet_classes())
+    assert wordnet_classes()["n02510455"] == 389
 
 
 def test_a_model_of_other_classes_has_numbers():
-    assert labels_of(5) == (("class 0", "class 1", "class 2", "class 3", "class 4"), None)
+    assert labels_of(5) == ("class 0", "class 1", "class 2", "class 3", "class 4")

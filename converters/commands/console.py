@@ -9,6 +9,10 @@ from converters.commands.quiet import import_tensorflow_quietly
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
+allow_unpinned = click.option(
+    "--allow-unpinned", is_flag=True, help="Accept an archive of a published model with another sha256 than the pinned."
+)
+
 
 class UnusableInput(click.ClickException):
     """One sentence on standard error and exit status 2."""

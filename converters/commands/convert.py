@@ -7,7 +7,7 @@ import time
 import click
 
 import converters
-from converters.commands.console import ImageSize, Mismatch, all_differences, as_json, load_keras
+from converters.commands.console import ImageSize, Mismatch, all_differences, allow_unpinned, as_json, load_keras
 from converters.commands.display import display_on_stderr
 from converters.sources import find_source
 from converters.staging import check_model_path
@@ -23,6 +23,7 @@ from converters.staging import check_model_path
 @click.option("--image-size", type=ImageSize(or_any=True), help="224, 192x160 (height x width) or any.")
 @click.option("--depth-multiplier", type=float, help="The multiplier that SOURCE must have.")
 @click.option("--num-classes", type=int, help="Make a new classification layer for this number of classes.")
+@click.option("--classes", type=int, help='1000 leaves out class 0, "background", of ImageNet\'s 1001 classes.')
 @click.option(
     "--ema",
     type=click.Choice(["auto", "always", "never"]),
@@ -40,6 +41,7 @@ from converters.staging import check_model_path
     "if SOURCE is or holds a graph that can be run.",
 )
 @click.option("--partial", is_flag=True, help="Accept a graph that has fewer than half of the model's endpoints.")
+@allow_unpinned
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--verbose", is_flag=True, help="List every variable that does not fit, not the first 20 only.")
 @as_json
@@ -51,11 +53,13 @@ def convert_command(
     image_size,
     depth_multiplier,
     num_classes,
+    classes,
     ema,
     scope,
     strict,
     verify,
     partial,
+    allow_unpinned,
     force,
     verbose,
     as_json,
@@ -63,19 +67,21 @@ def convert_command(
     """Convert SOURCE, a file of slim variables, to a Keras model and its manifest.
 
     SOURCE is a checkpoint (prefix, one of its files, its folder, a .tgz), a frozen graph (.pb), an .h5 or .safetensors
-    file, a TF-Hub module (its folder or .tar.gz), a folder of transformers, or the name of a published model, whose
-    checkpoint is downloaded. The saved model is compared with SOURCE: weights bit for bit; outputs at every endpoint,
+    file, a TF-Hub module (its folder, .tar.gz or handle), a folder of transformers, or the name of a published model,
+    whose checkpoint is fetched. The saved model is compared with SOURCE: weights bit for bit; outputs at every endpoint,
     if SOURCE is or holds a graph or a module, or is a folder of transformers, which is installed; and for a published
     model the checksums in its hub module, if they are known. If a comparison fails, nothing is written and the exit
     status is 1.
     """
     start = time.monotonic()
+    if classes not in (None, 1000, 1001):
+        raise click.UsageError("--classes is 1000 or 1001; --num-classes makes a new layer for another number.")
     overrides = {"depth_multiplier": depth_multiplier, "num_classes": num_classes}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     check_model_path(output, force)
     with display_on_stderr() as display:
         display.step(f"Looking for {source}")
-        found = find_source(source, display.downloaded)
+        found = find_source(source, display.downloaded, allow_unpinned)
         load_keras(display)
         display.step(f"Converting {found.path}")
         input_shape = (*image_size, 3) if image_size else None
@@ -89,6 +95,7 @@ def convert_command(
                     ema=ema,
                     scope=scope,
                     strict=strict,
+                    background=classes != 1000,
                     **overrides,
                 )
             display.step(f"Writing {'and verifying ' * verify}{output}")

@@ -46,7 +46,7 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
     """Measure how often MODEL is right on the images in FOLDER/<class>/, and compare it with the published accuracy.
 
     The class folders are all named in the same way: by the index of the class (0389), by its label (giant_panda), or by
-    ImageNet's thousand WordNet ids (n01440764), which are in the order of the classes. If interrupted, run the same
+    its WordNet id (n02510455), also for a part of ImageNet's classes. If interrupted, run the same
     command again and it resumes. An image that cannot be read is not counted: the reason is printed, and the exit
     status is 1.
     """
@@ -85,12 +85,7 @@ def _labelled_images(
 
     if labels_file:
         return labelled.labels_file(labels_file, folder, num_classes)
-    names, note = labels_of(num_classes, labels)
-    try:
-        return labelled.labelled_folder(folder, names)
-    except labelled.UnknownClass as error:
-        # Perhaps because the labels could not be downloaded.
-        raise ValueError(f"{error} {note}" if note else str(error)) from error
+    return labelled.labelled_folder(folder, labels_of(num_classes, labels))
 
 
 def _accuracy(opened, result) -> dict:

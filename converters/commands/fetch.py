@@ -7,11 +7,11 @@ import click
 
 import checkpoints
 import mobilenets
-from converters.commands.console import as_json
+from converters.commands.console import allow_unpinned, as_json
 from converters.commands.display import display_on_stderr
 
 
-@click.command("fetch", short_help="Download the archives of published models.")
+@click.command("fetch", short_help="Fetch the archives of published models.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All models of a family.")
 @click.option("--all", "everything", is_flag=True, help="All published models.")
@@ -20,49 +20,81 @@ from converters.commands.display import display_on_stderr
     type=click.Path(file_okay=False, path_type=pathlib.Path),
     help="The folder that keeps the files.  [MOBILENETS_CACHE, or the platform's folder for caches]",
 )
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(exists=True, path_type=pathlib.Path),
+    help="Adopt the archives in this file, folder or disk: those with a pinned sha256 enter the cache.",
+)
+@allow_unpinned
 @as_json
-def fetch_command(names, family, everything, cache, as_json):
-    """Download the archives of published models and print their paths.
+def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_json):
+    """Fetch the archives of published models and print their paths.
 
-    NAME is a published model, a hub handle, or the URL of any file. If a download is interrupted, run the same command
-    again and it resumes. A file in the cache is checked against the sha256 of its first download. If one download
-    fails, the others continue, and the exit status is 2.
+    NAME is a published model, the handle of a hub module, or the URL of any file. A model is looked for in the cache,
+    in the folders and URLs of MOBILENETS_MIRRORS, at its published URLs, and as a hub module; its archive must have the
+    pinned sha256. If a download is interrupted, run the same command again and it resumes. If one fails, the others
+    continue, and the exit status is 2. With --from nothing is downloaded; without NAME all models are adopted.
     """
-    urls = _urls(names, family, everything)
-    if not urls:
-        raise click.UsageError("Name a model, or give --family or --all.")
+    wanted = _wanted(names, family, everything)
+    if folder:
+        fetched, failed = _adopted(folder, wanted, cache), []
+    elif wanted:
+        fetched, failed = _fetched(wanted, cache, allow_unpinned, as_json)
+    else:
+        raise click.UsageError("Name a model, or give --family, --all or --from.")
+    if as_json:
+        facts = [file | {"sha256": file["bytes"] and checkpoints.sha256(file["path"])} for file in fetched]
+        click.echo(json.dumps(facts, indent=1))
+    elif folder:
+        for file in fetched:
+            click.echo(file["path"])
+    if failed and len(wanted) > 1:
+        click.echo(f"{len(failed)} of {len(wanted)} could not be fetched: {', '.join(failed)}.", err=True)
+    if failed:
+        click.get_current_context().exit(2)
+
+
+def _fetched(wanted: list[str], cache, allow_unpinned: bool, as_json: bool) -> tuple[list[dict], list[str]]:
+    """What was fetched, and the names of what was not."""
     fetched, failed = [], []
-    for name, url in urls.items():
+    for name in wanted:
         try:
             with display_on_stderr() as display:
                 display.step(name)
-                path = checkpoints.fetch(url, cache=cache, progress=display.downloaded)
+                file = checkpoints.fetched(
+                    name, cache=cache, progress=display.downloaded, allow_unpinned=allow_unpinned
+                )
         except checkpoints.DownloadError as error:
             click.echo(f"Error: {error}", err=True)
             failed.append(name)
             continue
         if not as_json:
-            click.echo(path)
-        fetched.append({"name": name, "url": url, "path": str(path), "bytes": path.stat().st_size})
-    if as_json:
-        facts = [file | {"sha256": checkpoints.sha256(file["path"])} for file in fetched]
-        click.echo(json.dumps(facts, indent=1))
-    if failed and len(urls) > 1:
-        click.echo(f"{len(failed)} of {len(urls)} could not be fetched: {', '.join(failed)}.", err=True)
-    if failed:
-        click.get_current_context().exit(2)
+            click.echo(file.path)
+        fetched.append(_facts(name, file.origin, file.path))
+    return fetched, failed
 
 
-def _urls(names: tuple[str, ...], family: str | None, everything: bool) -> dict[str, str]:
-    """Each model to download, once, and its URL."""
+def _adopted(folder: pathlib.Path, wanted: list[str], cache) -> list[dict]:
+    with display_on_stderr() as display:
+        display.step(f"Looking for archives in {folder}")
+        adopted = checkpoints.adopt(folder, cache=cache, models=wanted or None, progress=display.step)
+    return [_facts(entry.model, str(entry.origin), entry.path) for entry in adopted]
+
+
+def _facts(name: str, origin: str, path: pathlib.Path) -> dict:
+    return {"name": name, "url": origin, "path": str(path), "bytes": path.stat().st_size if path.is_file() else None}
+
+
+def _wanted(names: tuple[str, ...], family: str | None, everything: bool) -> list[str]:
+    """What to fetch, each once: the name of a model, the path of a module, or a URL."""
     listed = mobilenets.list_models(None if everything else family) if everything or family else []
-    urls = {}
+    wanted = []
     for name in (*names, *listed):
         try:
-            info = mobilenets.get_model_info(name)
-            urls[info.name] = info.checkpoint_url
+            wanted.append(mobilenets.module_path(name) or mobilenets.get_model_info(name).name)
         except ValueError:
             if "://" not in name or "tfhub.dev" in name:
                 raise
-            urls[name] = name
-    return urls
+            wanted.append(name)
+    return list(dict.fromkeys(wanted))

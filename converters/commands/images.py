@@ -38,9 +38,7 @@ upright_option = click.option(
 list_option = click.option(
     "--list", "lists", multiple=True, type=existing_file, help="A file with the path of one image per line."
 )
-labels_option = click.option(
-    "--labels", type=existing_file, help="A file with one label per line.  [ImageNet's, downloaded once]"
-)
+labels_option = click.option("--labels", type=existing_file, help="A file with one label per line.  [ImageNet's]")
 
 
 def image_paths(images: tuple[str, ...], lists: tuple[pathlib.Path, ...]) -> "ImagePaths":

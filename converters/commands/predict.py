@@ -49,10 +49,7 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, r
         from converters.images.pipeline import Broken, first_images
 
         opened = open_model(display, model, image_size, runtime)
-        display.step("Looking for the labels")
-        names, note = labels_of(opened.num_classes(), labels)
-        if note:
-            click.echo(f"Note: {note} Use --labels for a file of labels.", err=True)
+        names = labels_of(opened.num_classes(), labels)
         display.step("Predicting")
         total = sum(1 for _ in paths)
         logits = opened.logits(first_images(paths, opened.image_size, turn=upright), total)

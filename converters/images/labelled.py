@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from converters.images.files import ImagePaths
+from converters.images.imagenet import wordnet_classes
 from mobilenets import PUBLISHED_CLASSES
 
 IMAGENET = PUBLISHED_CLASSES - 1  # without "background"
-
-
-class UnknownClass(ValueError):
-    """The name of a class folder is not that of a class."""
 
 
 class Labelled(NamedTuple):
@@ -30,7 +27,7 @@ def labelled_folder(folder: str | os.PathLike, labels: Sequence[str]) -> list[La
 
     1. the numbers 0 to 999, all thousand: ImageNet's classes without "background";
     2. numbers: indices into the model's classes ("0389" is class 389);
-    3. WordNet ids such as "n01440764", all thousand: in sorted order they are ImageNet's classes;
+    3. WordNet ids such as "n01440764", all thousand or some: ImageNet's classes, in a model of 1001 or 1000 classes;
     4. the model's labels, without regard to case, with "_" or " " between words.
 
     In a model of 1001 classes, ImageNet's n-th class is class n, counted from 1, as class 0 is "background".
@@ -40,7 +37,7 @@ def labelled_folder(folder: str | os.PathLike, labels: Sequence[str]) -> list[La
         labels: The labels of the model's classes.
 
     Raises:
-        ValueError: The folder has no class folders, or a name is that of no class (`UnknownClass`), or of two classes.
+        ValueError: The folder has no class folders, or a name is that of no class, or of two classes.
         OSError: The folder cannot be read.
     """
     folder = pathlib.Path(folder)
@@ -84,7 +81,7 @@ def labels_file(path: str | os.PathLike, folder: str | os.PathLike, num_classes:
 
 def _indices(names: list[str], labels: Sequence[str], folder: pathlib.Path) -> dict[str, int]:
     background = len(labels) - IMAGENET  # 1, or 0 in a model whose first class was cut off
-    imagenet = len(names) == IMAGENET and background in (0, 1)
+    imagenet = background in (0, 1)
     if all(re.fullmatch(r"\d{1,9}", name, re.ASCII) for name in names):
         offset = background if imagenet and sorted(map(int, names)) == list(range(IMAGENET)) else 0
         indices = {name: int(name) + offset for name in names}
@@ -93,8 +90,15 @@ def _indices(names: list[str], labels: Sequence[str], folder: pathlib.Path) -> d
                 raise ValueError(f"{folder / name} is named by a number, but the model has {len(labels)} classes.")
         return indices
     if imagenet and all(re.fullmatch(r"n\d{8}", name) for name in names):
-        return {name: place + background for place, name in enumerate(names)}
+        return {name: _wordnet_class(folder / name) - 1 + background for name in names}
     return {name: _index(name, labels, folder) for name in names}
+
+
+def _wordnet_class(folder: pathlib.Path) -> int:
+    try:
+        return wordnet_classes()[folder.name]
+    except KeyError:
+        raise ValueError(f"{folder} has the WordNet id of none of ImageNet's 1000 classes.") from None
 
 
 def _index(name: str, labels: Sequence[str], folder: pathlib.Path) -> int:
@@ -104,8 +108,10 @@ def _index(name: str, labels: Sequence[str], folder: pathlib.Path) -> int:
         return indices[0]
     if indices:
         raise ValueError(f"{folder / name} has the label of several classes, {indices}: name the folders by number.")
-    wordnet = " (WordNet ids need all 1000 folders)" if re.fullmatch(r"n\d{8}", name) else ""
-    raise UnknownClass(f"{folder / name} does not have the name of a class, its number or its label{wordnet}.")
+    raise ValueError(
+        f"{folder / name} does not have the name of a class: its number, its label, or (in a model of 1000 or 1001 "
+        "classes) its WordNet id, in the same way for all folders."
+    )
 
 
 def _words(label: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 import checkpoints
 from converters.averages import CheckpointNames, choose
+from converters.background import DROPPED, lacks_background, shapes_without_background
 from converters.errors import ConversionError
 from converters.manifest import configured_structure, fingerprints, read_manifest
 from converters.parity.comparison import compare_weights
@@ -92,6 +93,9 @@ def verify_variables(
     policy, best = min(reports.items(), key=lambda item: sum(not row.passed for row in item[1].rows))
     others = [note for report in reports.values() for note in report.notes if report is not best]
     rows, notes = best.weight_rows, _different_networks(found, view.network)
+    shapes = view.shapes
+    if any(is_logits(key) and lacks_background(array.shape, shapes.get(key)) for key, array in found.items()):
+        notes = (*notes, DROPPED)
     if published is not None:
         rows, more = held_against_published(rows, found, published, policy == "always")
         notes += more
@@ -118,7 +122,14 @@ def _variant(network: Network) -> list[str]:
 
 
 def verify_saved(
-    name: str, found: Arrays, variables: Arrays, source: str, averaged: bool, published: str | None, scope: str | None
+    name: str,
+    found: Arrays,
+    variables: Arrays,
+    source: str,
+    averaged: bool,
+    published: str | None,
+    scope: str | None,
+    background_dropped: bool = False,
 ) -> Report:
     """Compares the weights of a converted model, saved and loaded again, with the source of the conversion.
 
@@ -130,8 +141,11 @@ def verify_saved(
         averaged: whether the conversion took averaged values.
         published: the published model that the source is: its known checksums are compared too.
         scope: the scope of the network in the source.
+        background_dropped: whether class 0 of the source was left out.
     """
     shapes = network_view(checkpoints.open_variables(variables), source, scope).shapes
+    if background_dropped:
+        shapes = shapes_without_background(shapes)
     new = [key for key, array in found.items() if is_logits(key) and shapes.get(key) != array.shape]
     taken = {key: array for key, array in found.items() if key not in new}
     report = verify_variables(name, taken, variables, source, "always" if averaged else "never", published, scope)
