@@ -35,7 +35,7 @@ def models_page() -> str:
         f"# The {len(infos)} published models\n\n"
         "**Files:** none are needed.\n\n"
         "This page is made by `python -m docs.make_pages`. Parameters and MACs are counted (with 1001 logits); top-1\n"
-        'and top-5 are the published ImageNet accuracies in percent; Google published no top-5 for MobileNet V3.\n'
+        "and top-5 are the published ImageNet accuracies in percent; Google published no top-5 for MobileNet V3.\n"
         'Sizes marked "any" are those of the training.\n\n'
         f"{TABLE_HEAD}{''.join(rows)}"
     )

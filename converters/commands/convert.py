@@ -68,7 +68,7 @@ def convert_command(
 
     SOURCE is a checkpoint (prefix, one of its files, its folder, a .tgz), a frozen graph (.pb), an .h5 or .safetensors
     file, a TF-Hub module (its folder, .tar.gz or handle), a folder of transformers, or the name of a published model,
-    whose checkpoint is fetched. The saved model is compared with SOURCE: weights bit for bit; outputs at every endpoint,
+    whose checkpoint is fetched. The saved model is compared with SOURCE: weights bit for bit; outputs at each endpoint,
     if SOURCE is or holds a graph or a module, or is a folder of transformers, which is installed; and for a published
     model the checksums in its hub module, if they are known. If a comparison fails, nothing is written and the exit
     status is 1.
