@@ -141,7 +141,7 @@ def damage_v1(items, chance):
         if kind == "missing":
             return [(k, v) for k, v in items if k != key]
         if kind == "name":
-            message.data.name = chance.choice(NAMES + [""])
+            message.data.name = chance.choice([*NAMES, ""])
         elif kind == "slice":
             change_slice(message.data.slice, chance)
         else:
