@@ -1,4 +1,7 @@
-"""``mobilenets convert`` as a whole process, against one that imports TensorFlow and Keras and does nothing else."""
+"""``mobilenets convert`` as a whole process, against one that imports TensorFlow and Keras and does nothing else.
+
+Reading the variables of the same checkpoint is measured against ``tf.train.load_checkpoint``, also in whole processes.
+"""
 
 import logging
 import pathlib
@@ -24,10 +27,19 @@ PYTHON = (sys.executable, "-c")
 ALONE = "import sys; sys.modules['matplotlib'] = None; "
 PROGRAM = (*PYTHON, ALONE + "from converters.cli import main; main()")
 MIB = 2**20
+READ, READ_BY_TENSORFLOW = "checkpoints.load_variables", "tf.train.load_checkpoint"
+READERS = {
+    READ: "import sys, checkpoints; checkpoints.load_variables(sys.argv[1])",
+    READ_BY_TENSORFLOW: """
+import sys, tensorflow as tf
+reader = tf.train.load_checkpoint(sys.argv[1])
+variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+""",
+}
 
 
 def measure(quick: bool) -> Result:
-    """Three processes in turns: the bare import, the conversion, the help text."""
+    """Processes in turns: the bare import, the conversion, the help text, and two readers of all variables."""
     with tempfile.TemporaryDirectory() as folder:
         prefix = pathlib.Path(folder, "mobilenet_v2_1.0_224.ckpt")
         log.info("conversion: making the checkpoint")
@@ -38,6 +50,7 @@ def measure(quick: bool) -> Result:
             BARE: [*PYTHON, ALONE + "import tensorflow, keras"],
             CONVERT: [*PROGRAM, "convert", str(prefix), "--name", "mobilenet_v2_100_224", *output],
             HELP: [*PROGRAM, "--help"],
+            **{name: [*PYTHON, ALONE + program.strip(), str(prefix)] for name, program in READERS.items()},
         }
         runs = {name: [] for name in commands}
         for turn in range(2 if quick else 12):
@@ -46,7 +59,8 @@ def measure(quick: bool) -> Result:
                 runs[name].append(run(command))
     # The first turn read everything from the disk.
     rows = [row(name, measured[1:]) for name, measured in runs.items()]
-    return Result("conversion", METHOD, {f"Checkpoint of {size / MIB:.0f} MiB": rows}, rows, targets(rows, size))
+    tables = {f"Checkpoint of {size / MIB:.0f} MiB": rows}
+    return Result("conversion", METHOD, tables, rows, [*targets(rows, size), *reading_targets(rows)])
 
 
 MAKE_CHECKPOINT = """
@@ -80,4 +94,13 @@ def targets(rows: Sequence[Row], checkpoint_bytes: int) -> list[Target]:
         ),
         Target("whole conversion: peak memory beyond the bare import's, in checkpoint sizes", beyond, 3.0),
         Target("help text", named[HELP]["median s"], 0.5, "s"),
+    ]
+
+
+def reading_targets(rows: Sequence[Row]) -> list[Target]:
+    """Time and memory of reading as a part of what TensorFlow's reader takes."""
+    ours, theirs = ({row["process"]: row for row in rows}[name] for name in (READ, READ_BY_TENSORFLOW))
+    return [
+        Target(f"reading: {what} against TensorFlow's reader", ours[key] / theirs[key], 0.5)
+        for what, key in (("time", "median s"), ("peak memory", "peak MiB"))
     ]

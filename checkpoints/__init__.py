@@ -1,6 +1,6 @@
 """Reads and writes files of variables as ``{name: array}``, and downloads published ones.
 
-TensorFlow and h5py are imported by the first function that needs them.
+No format needs TensorFlow. NumPy and h5py are imported by the first function that needs them.
 """
 
 import lazy_loader
