@@ -35,10 +35,18 @@ from converters.commands.quiet import native_stderr_if_it_fails
     help="A photograph, a folder of them, or a glob in quotes, to compare on and to calibrate int8 with; may be "
     "repeated.  [seeded noise]",
 )
+@click.option(
+    "--input-type",
+    type=click.Choice(["float32", "uint8"]),
+    default="float32",
+    show_default=True,
+    help="int8 only: uint8 makes input and output integers, for Edge TPUs and microcontrollers.",
+)
+@click.option("--batch", type=click.IntRange(1), help="int8 only: the fixed number of images.  [any]")
 @click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms, in the first four formats.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
 @as_json
-def export_command(model, path, format_name, quantize, images, fused, force, as_json):
+def export_command(model, path, format_name, quantize, images, input_type, batch, fused, force, as_json):
     """Write MODEL (.keras) to PATH in another runtime's format, run it there and compare it with Keras.
 
     If a manifest is next to MODEL, MODEL is compared with it first.
@@ -54,7 +62,7 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
     safetensors         PATH ends in .safetensors: the variables by their slim names
     """
     if format_name in ("hub", "safetensors"):
-        if quantize or images or not fused:
+        if quantize or images or not fused or batch or input_type != "float32":
             raise click.UsageError(f"--format {format_name} takes neither --quantize nor --images, and no --unfused.")
         (export_module if format_name == "hub" else export_variables)(model, path, force, as_json)
         return
@@ -67,15 +75,23 @@ def export_command(model, path, format_name, quantize, images, fused, force, as_
         from converters.images.sizes import image_size_of
         from converters.keras_file import load_checked_model
 
-        check_path(path, find_format(format_name, quantize), force)
+        check_path(path, find_format(format_name, quantize, input_type, batch), force)
         display.step(f"Opening {model}")
         loaded, info = load_checked_model(model)
-        batch = load_images(ImagePaths(images), image_size_of(loaded, info)) if images else None
+        photographs = load_images(ImagePaths(images), image_size_of(loaded, info)) if images else None
         display.step(f"Writing and running {path}")
         try:
             with native_stderr_if_it_fails():
                 result = converters.export(
-                    loaded, path, format_name, fused=fused, images=batch, quantization=quantize, force=force
+                    loaded,
+                    path,
+                    format_name,
+                    fused=fused,
+                    images=photographs,
+                    quantization=quantize,
+                    force=force,
+                    input_type=input_type,
+                    batch=batch,
                 )
         except converters.ExportMismatch as error:
             raise Mismatch(str(error)) from error

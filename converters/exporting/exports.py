@@ -17,7 +17,6 @@ import mobilenets
 from converters.errors import ConversionError
 from converters.exporting.formats import Format, find_format
 from converters.images.sizes import image_size_of
-from converters.parity.outputs import takes_unit_range
 from converters.staging import check_output, staged
 from converters.text import shape_text
 
@@ -46,7 +45,10 @@ class Export:
         images: Number of images that it was compared on.
         max_relative: Largest absolute difference of the outputs, over the largest absolute output of the Keras model.
         tolerance: The largest ``max_relative`` allowed.
-        top1_agreement: Share of images with the same largest output; None for feature maps.
+        top1_agreement: Share of the user's images with the same largest output; None for noise and for feature maps.
+        input_type: "float32", or "uint8" for a full-integer file.
+        input_shape: Shape of the input, with None for any length.
+        input_range: Lowest and highest value of the images, before they are quantized.
     """
 
     path: Path
@@ -58,6 +60,9 @@ class Export:
     max_relative: float
     tolerance: float
     top1_agreement: float | None
+    input_type: str = "float32"
+    input_shape: tuple[int | None, ...] = ()
+    input_range: tuple[float, float] = (0.0, 1.0)
 
     def facts(self) -> dict:
         """Returns the attributes as JSON values."""
@@ -66,10 +71,13 @@ class Export:
     def __str__(self) -> str:
         images = "1 image" if self.images == 1 else f"{self.images} images"
         agreement = f"; the same class is first on {self.top1_agreement:.0%}" if self.top1_agreement is not None else ""
+        low, high = self.input_range
+        bytes_in = ", as bytes 0 to 255 by the scale and zero point in the file" if self.input_type == "uint8" else ""
         return (
             f"{self.path} ({self.size / 1e6:.1f} MB) was run with {self.runtime} and compared with Keras on {images}: "
             f"the largest difference is {self.max_relative:.2g} of the largest output ({self.tolerance:g} is allowed)"
-            f"{agreement}."
+            f"{agreement}. It takes images {shape_text(self.input_shape)} ({self.input_type}; RGB, channels last) in "
+            f"[{low:g}, {high:g}]{bytes_in}."
         )
 
 
@@ -82,6 +90,8 @@ def export(
     images: np.ndarray | None = None,
     quantization: str | None = None,
     force: bool = False,
+    input_type: str = "float32",
+    batch: int | None = None,
 ) -> Export:
     """Writes a model in another runtime's format, runs it there, and compares its outputs with those in Keras.
 
@@ -96,11 +106,14 @@ def export(
         format: One of these names.
         fused: Whether batch norms are folded first (`mobilenets.fuse`); not with "keras-applications" and
             "transformers".
-        images: Float ``(count, height, width, 3)`` in [0, 1] to compare on, also for a model that takes [-1, 1]; by
+        images: Float ``(count, height, width, 3)`` in [0, 1] to compare on, whatever range the model takes; by
             default seeded noise. "int8" requires them and calibrates its ranges on them: use a hundred or more
             photographs, prepared as for the model (`mobilenets.preprocess`).
-        quantization: With "litert", "float16" (weights only) or "int8" (all operations; input and output stay float32).
+        quantization: With "litert", "float16" (weights only) or "int8" (all operations; input and output stay float32,
+            unless ``input_type`` is "uint8").
         force: Whether to replace an existing path; of folders, only one that this format writes.
+        input_type: With "int8", "uint8" makes input and output integers, as Edge TPUs and microcontrollers need.
+        batch: With "int8", the number of images that the file takes at once, of the size of ``images``; by default any.
 
     Returns:
         The path, the largest difference and other facts.
@@ -117,12 +130,13 @@ def export(
         >>> assert export.max_relative <= 1e-4
     """
     path = Path(path)
-    target = find_format(format, quantization)
+    target = find_format(format, quantization, input_type, batch)
     check_path(path, target, force)
     _check_model(model, format)
     if quantization == "int8" and images is None:
         raise ConversionError("int8 needs images to calibrate its ranges on; noise would give wrong ranges.")
     target.check(model)
+    noise = images is None
     images = _model_input(model, images)
     theirs = 2 * images - 1 if target.symmetric and takes_unit_range(model) else images
     source = mobilenets.fuse(model) if fused and target.fused else model
@@ -139,7 +153,12 @@ def export(
             images=len(images),
             max_relative=_max_relative(outputs, expected),
             tolerance=TOLERANCES[quantization],
-            top1_agreement=float((outputs.argmax(1) == expected.argmax(1)).mean()) if expected.ndim == 2 else None,
+            top1_agreement=float((outputs.argmax(1) == expected.argmax(1)).mean())
+            if expected.ndim == 2 and not noise
+            else None,
+            input_type=input_type,
+            input_shape=(batch, *(images.shape[1:] if batch else model.input_shape[1:])),
+            input_range=mobilenets.image_range(model),
         )
         # Not `max_relative > tolerance`: a NaN fails.
         if not result.max_relative <= result.tolerance:
@@ -192,7 +211,8 @@ def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
     if not np.issubdtype(images.dtype, np.floating):
         raise ConversionError(f"The images are {images.dtype}; expected floats in [0, 1].")
     mobilenets.check_image_range(images)
-    return (images if takes_unit_range(model) else 2 * images - 1).astype(model.inputs[0].dtype)
+    low, high = mobilenets.image_range(model)
+    return (images * (high - low) + low).astype(model.inputs[0].dtype)
 
 
 def _written_and_run(model: keras.Model, path: Path, target: Format, format: str, images: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The formats of other runtimes: for each, how a model is written to it, and how the file is run again."""
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -94,40 +95,75 @@ def write_litert_float16(model: keras.Model, path: Path, _images: np.ndarray) ->
     _convert_to_litert(model, path, supported_types=[tf.float16])
 
 
-def write_litert_int8(model: keras.Model, path: Path, images: np.ndarray) -> None:
-    """All operations in int8, with ranges calibrated on the images; input and output stay float32."""
+def write_litert_int8(
+    model: keras.Model, path: Path, images: np.ndarray, input_type: str = "float32", batch: int | None = None
+) -> None:
+    """All operations in int8, with ranges calibrated on the images; input and output too if the type is uint8."""
     import tensorflow as tf
 
-    _convert_to_litert(model, path, images, supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8])
+    ends = tf.uint8 if input_type == "uint8" else tf.float32
+    _convert_to_litert(model, path, images, batch, ends, supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8])
 
 
-def _convert_to_litert(model, path, calibration=None, **target) -> None:
+def _convert_to_litert(model, path, calibration=None, batch=None, ends=None, **target) -> None:
     """By way of a SavedModel, as Keras's own exporter does it; that one came with Keras 3.13 only."""
     import tensorflow as tf
 
     with TemporaryDirectory() as folder:
-        write_saved_model(model, Path(folder))
+        if batch is None:
+            write_saved_model(model, Path(folder))
+        else:
+            # Compilers for accelerators need every size.
+            fixed = keras.InputSpec(shape=(batch, *calibration.shape[1:]), dtype="float32")
+            model.export(folder, format="tf_saved_model", input_signature=[fixed])
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if target:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         for name, value in target.items():
             setattr(converter.target_spec, name, value)
         if calibration is not None:
-            converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
+            converter.representative_dataset = lambda: (
+                [np.repeat(image[None], batch or 1, 0)] for image in calibration
+            )
+        if ends is not None:
+            converter.inference_input_type = converter.inference_output_type = ends
         path.write_bytes(converter.convert())
 
 
 def load_litert(path: Path) -> Function:
     import tensorflow as tf
 
-    run = tf.lite.Interpreter(str(path)).get_signature_runner()
-    (name,) = run.get_input_details()
+    interpreter = tf.lite.Interpreter(str(path))
+    run = interpreter.get_signature_runner()
+    ((name, source),) = run.get_input_details().items()
+    (result,) = run.get_output_details().values()
+    (batch, *_) = interpreter.get_input_details()[0]["shape_signature"]
 
     def function(images: np.ndarray) -> np.ndarray:
-        (output,) = run(**{name: images}).values()
-        return output
+        if batch == -1 or len(images) == batch:
+            (output,) = run(**{name: _quantized(images, source)}).values()
+            return _dequantized(output, result)
+        # The last images are repeated to fill a batch.
+        parts = [images[start : start + batch] for start in range(0, len(images), batch)]
+        filled = (np.concatenate([part, *[part[-1:]] * (batch - len(part))]) for part in parts)
+        return np.concatenate([function(part) for part in filled])[: len(images)]
 
     return function
+
+
+def _quantized(images: np.ndarray, details: dict) -> np.ndarray:
+    if details["dtype"] == np.float32:
+        return images
+    scale, zero = details["quantization"]
+    limits = np.iinfo(details["dtype"])
+    return np.clip(np.round(images / scale) + zero, limits.min, limits.max).astype(details["dtype"])
+
+
+def _dequantized(output: np.ndarray, details: dict) -> np.ndarray:
+    if details["dtype"] == np.float32:
+        return output
+    scale, zero = details["quantization"]
+    return ((output.astype(np.float32) - zero) * scale).astype(np.float32)
 
 
 LITERT = Format(write_litert, load_litert, "tensorflow", (".tflite",))
@@ -171,7 +207,7 @@ QUANTIZATIONS = {
 """Those of ``litert``."""
 
 
-def find_format(name: str, quantization: str | None) -> Format:
+def find_format(name: str, quantization: str | None, input_type: str = "float32", batch: int | None = None) -> Format:
     """The format's row, once all that it needs is there.
 
     Raises:
@@ -184,7 +220,13 @@ def find_format(name: str, quantization: str | None) -> Format:
         raise ValueError(f"quantization must be None or one of {', '.join(QUANTIZATIONS)}, not {quantization!r}.")
     if quantization and name != "litert":
         raise ValueError(f"Only litert can be quantized, not {name}.")
+    if input_type not in ("float32", "uint8"):
+        raise ValueError(f"input_type must be float32 or uint8, not {input_type!r}.")
+    if (input_type != "float32" or batch is not None) and quantization != "int8":
+        raise ValueError("Only int8 has an input type of uint8 and a fixed batch.")
     found = QUANTIZATIONS[quantization] if quantization else FORMATS[name]
+    if quantization == "int8":
+        found = found._replace(write=functools.partial(write_litert_int8, input_type=input_type, batch=batch))
     missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
     if missing:
         raise ConversionError(
