@@ -138,7 +138,7 @@ def export(
     target.check(model)
     noise = images is None
     images = _model_input(model, images)
-    theirs = 2 * images - 1 if target.symmetric and takes_unit_range(model) else images
+    theirs = 2 * images - 1 if target.symmetric and mobilenets.image_range(model) == (0, 1) else images
     source = mobilenets.fuse(model) if fused and target.fused else model
     with staged(path) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")
