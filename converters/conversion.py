@@ -14,9 +14,15 @@ import mobilenets
 from converters.averages import AVERAGE, CheckpointNames, choose, is_average, sort_names
 from converters.errors import ConversionError, ConversionWarning
 from converters.graph_facts import GraphFacts, first_difference, graph_facts, options_for
+from converters.opening import is_folded, open_source
 from converters.recognition import Network, matches, observed_widths, recognise
 from converters.sources import Source, Variables, find_source
 from converters.weights import assign, describe, differences, is_logits, slim_variables, weights_by_slim_name
+
+FOLDED_NOTE = (
+    "The batch norms of {} are folded into its weights. The model is a folded one, for inference: convolutions with "
+    "biases, as mobilenets.fuse makes them. Convert the checkpoint, if you have it, for a model to train."
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ def conversion_of(
     """As `convert`, with the account of the conversion instead of warnings."""
     found = find_source(source)
     origin, name = found.path, name or found.published
-    with checkpoints.open_variables(origin) as variables:
+    with open_source(origin) as variables:
         label = str(variables.path)
         names = sort_names(variables)
         shapes = variables.renamed(names.owners()).shapes
@@ -136,6 +142,9 @@ def conversion_of(
             **overrides,
         }
         model = mobilenets.CONSTRUCTORS[network.family](**arguments)
+        folded = is_folded(shapes)
+        if folded:
+            model = mobilenets.fuse(model)
 
         new_head = arguments["num_classes"] != network.num_classes
         expected = {name: tuple(weight.shape) for name, weight in weights_by_slim_name(model).items()}
@@ -153,6 +162,7 @@ def conversion_of(
     notes = [
         *graph.notes,
         *stride_notes,
+        *([FOLDED_NOTE.format(label)] if folded else []),
         *_head_notes(network, head, arguments, unused, label),
         *_finiteness_notes(slim_variables(model), strict, label),
         *_checksum_notes(variables),
@@ -167,7 +177,8 @@ def conversion_of(
         set_aside=_set_aside(names, sources, unused),
         notes=tuple(notes),
         origin=origin,
-        published=info.name if info and name is not None else None,
+        # The known checksums of published models are those of their variables, which a folded source does not have.
+        published=info.name if info and name is not None and not folded else None,
     )
 
 

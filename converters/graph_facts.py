@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import mobilenets
 from converters.errors import ConversionError
+from converters.opening import graph_file
 from converters.sources import Variables
 from converters.structure import stride_choices
 from mobilenets.atrous import atrous
@@ -46,8 +47,8 @@ def graph_facts(source: Variables) -> GraphFacts:
     if isinstance(source, Mapping):
         return NOTHING
     path = pathlib.Path(source)
-    if path.suffix == ".pb" and path.is_file():
-        return _facts_of_frozen_graph(path)
+    if (graph := graph_file(path)) is not None:
+        return _facts_of_frozen_graph(graph)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
     return GraphFacts(_strides_of_meta_graph(meta), None, (), False) if meta.is_file() else NOTHING

@@ -10,6 +10,7 @@ from converters.errors import VerificationError
 from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
+from converters.opening import graph_file, open_source
 from converters.parity.report import Report, WeightRow
 from converters.parity.weights import compared_structure, verify_saved
 from converters.sources import Variables
@@ -69,7 +70,7 @@ def _has_strides_of_meta_file(conversion: Conversion) -> bool:
 
 
 def _weights(conversion: Conversion, model, name: str) -> Report:
-    with checkpoints.open_variables(conversion.origin) as variables:
+    with open_source(conversion.origin) as variables:
         averaged = conversion.averaged > 0
         report = verify_saved(name, slim_variables(model), variables, conversion.source, averaged, conversion.published)
     return compared_structure(report, model, structure(conversion.model), "the network that was built")
@@ -107,13 +108,15 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
         yield None
         return
     path = pathlib.Path(origin)
-    if checkpoints.is_archive(path):
+    if (graph := graph_file(path)) is not None:
+        yield graph
+    elif checkpoints.is_archive(path):
         with checkpoints.unpacked(path) as folder:
             yield _graph_in(folder)
     elif path.is_dir():
         yield _graph_in(path)
     else:
-        yield path if path.suffix == ".pb" else None
+        yield None
 
 
 def _graph_in(folder: pathlib.Path) -> pathlib.Path | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import keras
 
 import mobilenets
+from converters.opening import is_folded
 from converters.recognition import recognise
 from converters.weights import weights_by_slim_name
 
@@ -124,7 +125,8 @@ def published_structure(model: keras.Model) -> dict[str, str]:
     }
     best: dict[str, str] = {}
     for options in stride_choices(network.family):
-        expected = structure(mobilenets.CONSTRUCTORS[network.family](**arguments, **options))
+        built = mobilenets.CONSTRUCTORS[network.family](**arguments, **options)
+        expected = structure(mobilenets.fuse(built) if is_folded(shapes) else built)
         if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
             best = expected
         if not _strides_differ(found, best):

@@ -16,13 +16,14 @@ from converters.graphs.frozen_graph import FrozenGraph
 from converters.hub.comparison import compare_with_module
 from converters.hub.module import is_hub_module, open_hub_module
 from converters.keras_file import open_keras_file
+from converters.opening import graph_file, is_folded, open_source
 from converters.parity.comparison import FLOORS, compare_outputs
 from converters.parity.exact import exact_values, with_default
 from converters.parity.outputs import own_outputs
 from converters.parity.report import Report
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
 from converters.sources import Source, Variables, find_source
-from converters.weights import slim_variables
+from converters.weights import slim_variables, weights_by_slim_name
 from mobilenets.options import check_momentum
 
 SEED = 0
@@ -100,7 +101,7 @@ def verify(
 def _verify_weights(name, network, variables, reference, ema, published) -> Report:
     if not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".json":
         return verify_manifest(name, variables, reference, network)
-    with checkpoints.open_variables(reference) as expected:
+    with open_source(reference) as expected:
         report = verify_variables(name, variables, expected, str(expected.path), ema, published)
     return report if network is None else verify_structure(report, network)
 
@@ -122,7 +123,9 @@ def verify_outputs(
         path: of the graph or the module's folder.
         reference: what to call it in the report.
     """
-    compare = _with_module if is_hub_module(path) else _with_graph
+    graph = graph_file(path)
+    compare = _with_module if graph is None and is_hub_module(path) else _with_graph
+    path = graph or path
     return compare(name, model, path, reference, images, tolerance, dtype, momentum, partial)
 
 
@@ -143,7 +146,10 @@ def _is_network(model: object) -> bool:
 
 
 def _gives_outputs(reference: Variables) -> TypeGuard[str | os.PathLike[str]]:
-    return is_hub_module(reference) or (not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".pb")
+    if isinstance(reference, Mapping):
+        return False
+    # A file that is missing or empty is a graph by its suffix, for the message.
+    return pathlib.Path(reference).suffix == ".pb" or is_hub_module(reference) or graph_file(reference) is not None
 
 
 @contextlib.contextmanager
@@ -166,7 +172,7 @@ def _variables(
     if isinstance(model, keras.Model):
         yield model, slim_variables(model)
     else:
-        with checkpoints.open_variables(model) as variables:
+        with open_source(model) as variables:
             yield None, variables
 
 
@@ -180,12 +186,15 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, _, parti
             f"{name} and {reference} are different networks and share no endpoint: {_few(endpoints)} in the model, "
             f"{_few(expected)} in the reference."
         )
-    exact = exact_values(model, images, folded=graph.folded, float64=graph.dtype == "float64")
+    folded_model = is_folded(weights_by_slim_name(model))
+    folded = graph.scales_outputs if folded_model else graph.folded
+    exact = exact_values(model, images, folded=folded, float64=graph.dtype == "float64")
     rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), graph.dtype, tolerance)
     notes = [note, f"The reference was computed in {graph.dtype}."]
-    if graph.folded:
+    if folded:
         notes.append(
-            "Batch norms are folded into the weights of the reference, which rounds them; the bound allows for it."
+            f"Batch norms are folded into the weights of the {'model' if folded_model else 'reference'}, which rounds "
+            "them; the bound allows for it."
         )
     if graph.trains:
         notes.append(

@@ -1,0 +1,73 @@
+"""Opens a source as slim variables, graphs with folded batch norms included.
+
+`checkpoints` reads variables by their names. What a graph computes with them, and so what a folded graph holds, is
+known here.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+import checkpoints
+from converters.sources import Variables
+
+FOLDED = "frozen graph with folded batch norms"
+
+
+def open_source(origin: Variables) -> checkpoints.VariableFile:
+    """Opens a source by slim names, as `checkpoints.open_variables` does, and graphs whose batch norms are folded.
+
+    A graph that has all variables under their names gives these. Otherwise it gives the kernels and biases of its
+    convolutions with everything folded in that scales and shifts their outputs: the weights of `mobilenets.fuse`.
+
+    Raises:
+        checkpoints.CheckpointError: the source cannot be read.
+        ConversionError: a graph cannot be folded.
+    """
+    graph = graph_file(origin)
+    if graph is None:
+        return checkpoints.open_variables(origin)
+    return _open_graph(graph)
+
+
+def graph_file(origin: object) -> pathlib.Path | None:
+    """The file that is a graph: the source itself, or a folder's ``saved_model.pb`` where that is a renamed one."""
+    if not isinstance(origin, str | pathlib.Path):
+        return None
+    from checkpoints.frozen_graph import is_graph, is_renamed_graph
+
+    path = pathlib.Path(origin)
+    if is_graph(path):
+        return path
+    return path / "saved_model.pb" if is_renamed_graph(path) else None
+
+
+def is_folded(names: Iterable[str]) -> bool:
+    """Whether slim variables are those of a folded model: a convolution other than the logits has a bias."""
+    return any(name.endswith("/biases") and "/Logits/" not in name for name in names)
+
+
+def _open_graph(path: pathlib.Path) -> checkpoints.VariableFile:
+    from checkpoints.frozen_graph import open_frozen_graph
+    from converters.graphs.folded import constants_by_name, folded_variables, has_named_variables, network_nodes
+    from converters.graphs.nodes import by_name
+
+    network: dict = {}
+
+    def unread(graph) -> list[str]:
+        network.update(network_nodes(by_name(graph, path), path))
+        return constants_by_name(network)
+
+    try:
+        variables = open_frozen_graph(path, unread)
+    except OSError as error:
+        raise checkpoints.CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    if network and not has_named_variables(network):
+        arrays: Mapping[str, np.ndarray] = folded_variables(network, path)
+        held = checkpoints.VariableFile.from_arrays(arrays, str(path))
+        return dataclasses.replace(held, path=path, format=FOLDED, files=(path,), checked=False)
+    if not variables:
+        raise checkpoints.CheckpointError(f"{path} holds no variables.")
+    return variables
