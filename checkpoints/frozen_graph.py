@@ -48,7 +48,9 @@ def parse_graph(path: Path) -> tf.compat.v1.GraphDef:
         except (text_format.ParseError, UnicodeDecodeError):
             raise CheckpointError(f"{path} is not a text graph: it cannot be decoded as one.") from None
     if path.name == "saved_model.pb" and not data.startswith(_FIRST_BYTE_OF_A_GRAPH):
-        raise CheckpointError(f"{path} is part of a SavedModel; give its folder {path.parent} instead.")
+        raise CheckpointError(
+            f"{path} is not a frozen graph but part of a SavedModel; give its folder {path.parent} instead."
+        )
     try:
         return tf.compat.v1.GraphDef.FromString(data)
     except DecodeError:

@@ -15,7 +15,7 @@ from converters.averages import AVERAGE, CheckpointNames, choose, is_average, so
 from converters.errors import ConversionError, ConversionWarning
 from converters.graph_facts import GraphFacts, first_difference, graph_facts, options_for
 from converters.opening import is_folded, open_source
-from converters.recognition import Network, matches, observed_widths, recognise
+from converters.recognition import Network, image_channels, matches, observed_widths, recognise
 from converters.sources import Source, Variables, find_source
 from converters.weights import assign, describe, differences, is_logits, slim_variables, weights_by_slim_name
 
@@ -134,7 +134,8 @@ def conversion_of(
         strides, stride_notes = _stride_options(network.family, graph, label, overrides)
         arguments = {
             "depth_multiplier": multiplier,
-            "input_shape": input_shape or _input_shape(info, variables.image_size or graph.image_size),
+            "input_shape": input_shape
+            or _input_shape(info, variables.image_size or graph.image_size, image_channels(shapes)),
             "head": head or ("classification" if network.num_classes else "feature_vector"),
             "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
             **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
@@ -205,12 +206,12 @@ def _published(network: Network, name: str | None, source: str) -> mobilenets.Mo
     return None
 
 
-def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None) -> tuple[int, int, int]:
+def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None, channels: int) -> tuple[int, int, int]:
     """The size that the source itself declares (a MobileNet V2 module), or else that of the published model."""
     if declared and None not in declared:
-        return (*declared, 3)
+        return (*declared, channels)
     size = info.image_size if info else 224
-    return size, size, 3
+    return size, size, channels
 
 
 def _stride_options(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import mobilenets
 from converters.errors import ConversionError
-from converters.opening import graph_file
+from converters.opening import graph_file, litert_file
 from converters.sources import Variables
 from converters.structure import stride_choices
 from mobilenets.atrous import atrous
@@ -49,6 +49,8 @@ def graph_facts(source: Variables) -> GraphFacts:
     path = pathlib.Path(source)
     if (graph := graph_file(path)) is not None:
         return _facts_of_frozen_graph(graph)
+    if (file := litert_file(path)) is not None:
+        return _facts_of_litert(file)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
     return GraphFacts(_strides_of_meta_graph(meta), None, (), False) if meta.is_file() else NOTHING
@@ -58,12 +60,33 @@ def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
     from converters.graphs.frozen_graph import FrozenGraph
 
     graph = FrozenGraph(path)
-    if graph.channels != 3:
-        raise ConversionError(f"{path} takes images with {graph.channels} channels; only 3 (RGB) are supported.")
+    if graph.channels not in (1, 3):
+        raise ConversionError(
+            f"{path} takes images with {graph.channels} channels; only 3 (RGB) and 1 (grayscale) are supported."
+        )
     low, high = graph.input_range
     height, width = ("any" if size is None else size for size in graph.image_size)
     note = f"The graph takes images of {height}x{width} pixels in [{low:g}, {high:g}]; the model takes them in [0, 1]."
     return GraphFacts(graph.strides, graph.image_size, (note,), True)
+
+
+def _facts_of_litert(path: pathlib.Path) -> GraphFacts:
+    from converters.litert.network import LiteRTNetwork
+
+    network = LiteRTNetwork(path)
+    low, high = network.input_range
+    height, width = network.image_size
+    notes = [
+        f"The file takes images of {height}x{width} pixels in [{low:g}, {high:g}]; the model takes them in [0, 1]."
+    ]
+    if network.quantized:
+        notes.append(
+            f"{path} computes with 8-bit integers. The model has the values that these stand for, as float32, and "
+            "computes in float: its outputs agree with those of the file, but are not the same."
+        )
+    if network.dense_head:
+        notes.append(f"The dense layer of {path} became the same 1x1 convolution, Logits/Conv2d_1c_1x1.")
+    return GraphFacts(network.strides, network.image_size, tuple(notes), True)
 
 
 def _strides_of_meta_graph(path: pathlib.Path) -> Strides:

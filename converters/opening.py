@@ -14,6 +14,7 @@ import checkpoints
 from converters.sources import Variables
 
 FOLDED = "frozen graph with folded batch norms"
+LITERT, LITERT_8_BIT = "LiteRT model", "LiteRT model, 8-bit"
 
 
 def open_source(origin: Variables) -> checkpoints.VariableFile:
@@ -26,6 +27,8 @@ def open_source(origin: Variables) -> checkpoints.VariableFile:
         checkpoints.CheckpointError: the source cannot be read.
         ConversionError: a graph cannot be folded.
     """
+    if (file := litert_file(origin)) is not None:
+        return _open_litert(file)
     graph = graph_file(origin)
     if graph is None:
         return checkpoints.open_variables(origin)
@@ -42,6 +45,23 @@ def graph_file(origin: object) -> pathlib.Path | None:
     if is_graph(path):
         return path
     return path / "saved_model.pb" if is_renamed_graph(path) else None
+
+
+def litert_file(origin: object) -> pathlib.Path | None:
+    """The source as a path where it is a ``.tflite`` file."""
+    if not isinstance(origin, str | pathlib.Path):
+        return None
+    path = pathlib.Path(origin)
+    return path if path.suffix == ".tflite" and path.is_file() else None
+
+
+def _open_litert(path: pathlib.Path) -> checkpoints.VariableFile:
+    from converters.litert.network import LiteRTNetwork
+
+    network = LiteRTNetwork(path)
+    held = checkpoints.VariableFile.from_arrays(network.variables(), str(path))
+    kind = LITERT_8_BIT if network.quantized else LITERT
+    return dataclasses.replace(held, path=path, format=kind, files=(path,), checked=False)
 
 
 def is_folded(names: Iterable[str]) -> bool:

@@ -1,5 +1,6 @@
 """What network a checkpoint holds, told from the names and shapes of its variables alone."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -57,6 +58,12 @@ def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
         _candidates(family, observed), key=lambda candidate: matches(family, observed, *candidate)
     )
     return Network(family, multiplier, scale_last_layer, _num_classes(family, shapes))
+
+
+def image_channels(shapes: Mapping[str, tuple]) -> int:
+    """Channels of the images, from the kernel of the first convolution: 1 for grayscale, otherwise 3."""
+    first = re.compile(rf"({'|'.join(SCOPES.values())})/(Conv2d_0|Conv|Conv2d_1a_7x7)/(weights|depthwise_weights)")
+    return 1 if any(first.fullmatch(name) and shape[2:3] == (1,) for name, shape in shapes.items()) else 3
 
 
 def observed_widths(family: str, shapes: Mapping[str, tuple]) -> dict[str, int]:

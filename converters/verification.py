@@ -16,7 +16,9 @@ from converters.graphs.frozen_graph import FrozenGraph
 from converters.hub.comparison import compare_with_module
 from converters.hub.module import is_hub_module, open_hub_module
 from converters.keras_file import open_keras_file
-from converters.opening import graph_file, is_folded, open_source
+from converters.litert.reference import LiteRTReference
+from converters.opening import graph_file, is_folded, litert_file, open_source
+from converters.parity.agreement import agreement_report
 from converters.parity.comparison import FLOORS, compare_outputs
 from converters.parity.exact import exact_values, with_default
 from converters.parity.outputs import own_outputs
@@ -149,7 +151,11 @@ def _gives_outputs(reference: Variables) -> TypeGuard[str | os.PathLike[str]]:
     if isinstance(reference, Mapping):
         return False
     # A file that is missing or empty is a graph by its suffix, for the message.
-    return pathlib.Path(reference).suffix == ".pb" or is_hub_module(reference) or graph_file(reference) is not None
+    return (
+        pathlib.Path(reference).suffix in (".pb", ".tflite")
+        or is_hub_module(reference)
+        or graph_file(reference) is not None
+    )
 
 
 @contextlib.contextmanager
@@ -177,7 +183,17 @@ def _variables(
 
 
 def _with_graph(name, model, path, reference, images, tolerance, dtype, _, partial) -> Report:
-    graph = FrozenGraph(path, float64=dtype == "float64")
+    graph: FrozenGraph | LiteRTReference
+    if litert_file(path) is None:
+        graph = FrozenGraph(path, float64=dtype == "float64")
+    elif dtype == "float64":
+        raise ConversionError(f"{reference} is a LiteRT model, which computes in float32 or in integers only.")
+    else:
+        graph = LiteRTReference(path)
+    if graph.channels != model.input_shape[3]:
+        raise ConversionError(
+            f"The model takes images of {model.input_shape[3]} channels, the reference of {graph.channels}."
+        )
     images, note = _images(model, graph.image_size, images)
     expected = graph.run(images)
     endpoints = mobilenets.endpoints(model)
@@ -190,6 +206,8 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, _, parti
     folded = graph.scales_outputs if folded_model else graph.folded
     exact = exact_values(model, images, folded=folded, float64=graph.dtype == "float64")
     rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), graph.dtype, tolerance)
+    if isinstance(graph, LiteRTReference) and graph.quantized:
+        return agreement_report(name, reference, rows, note, endpoints, partial)
     notes = [note, f"The reference was computed in {graph.dtype}."]
     if folded:
         notes.append(
@@ -243,7 +261,7 @@ def _images(
     model: keras.Model, reference_size: tuple[int | None, int | None], images: np.ndarray | None
 ) -> tuple[np.ndarray, str]:
     """The images to compare on, of the size that both sides take, and a note on them."""
-    size = []
+    size, channels = [], model.input_shape[3]
     for ours, theirs in zip(model.input_shape[1:3], reference_size, strict=True):
         if None not in (ours, theirs) and ours != theirs:
             raise ConversionError(
@@ -252,14 +270,16 @@ def _images(
         size.append(ours or theirs)
     if images is None:
         height, width = (length or 224 for length in size)
-        noise = np.random.default_rng(SEED).uniform(size=(2, height, width, 3)).astype(np.float32)
+        noise = np.random.default_rng(SEED).uniform(size=(2, height, width, channels)).astype(np.float32)
         return noise, f"On 2 images of {height}x{width} seeded noise (seed {SEED})."
     images = np.asarray(images)
-    expected = (len(images) if images.ndim else 0, *size, 3)
+    expected = (len(images) if images.ndim else 0, *size, channels)
     if (
         images.ndim != 4
         or not len(images)
         or any(want not in (None, have) for want, have in zip(expected, images.shape, strict=True))
     ):
-        raise ConversionError(f"The images have the shape {images.shape}; expected (batch, {size[0]}, {size[1]}, 3).")
+        raise ConversionError(
+            f"The images have the shape {images.shape}; expected (batch, {size[0]}, {size[1]}, {channels})."
+        )
     return images, f"On {len(images)} images of the caller."

@@ -15,7 +15,7 @@ class Options:
 
     Attributes:
         depth_multiplier: factor of all widths, above 0.
-        input_shape: (height, width, 3), sizes from 32 up or None.
+        input_shape: (height, width, channels), sizes from 32 up or None, channels 3 (RGB) or 1 (grayscale).
         head: one of `HEADS`.
         num_classes: classes of the logits.
         first_stride: stride of the first convolution, 1 or 2.
@@ -45,7 +45,7 @@ class Options:
             raise ValueError(f"depth_multiplier must be a number above 0, not {self.depth_multiplier!r}.")
         if not _is_image_shape(self.input_shape):
             raise ValueError(
-                f"input_shape must be (height, width, 3) with sizes of at least {SMALLEST_IMAGE} or None, "
+                f"input_shape must be (height, width, 3 or 1) with sizes of at least {SMALLEST_IMAGE} or None, "
                 f"not {self.input_shape!r}."
             )
         if self.head not in HEADS:
@@ -89,4 +89,4 @@ def _is_image_shape(shape: Any) -> bool:
     except (TypeError, ValueError):
         return False
     sizes_fit = all(size is None or (is_integer(size) and size >= SMALLEST_IMAGE) for size in sizes)
-    return len(sizes) == 2 and sizes_fit and depth == 3
+    return len(sizes) == 2 and sizes_fit and is_integer(depth) and depth in (1, 3)
