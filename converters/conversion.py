@@ -89,7 +89,7 @@ def convert(
             source.
         head: "classification", "feature_vector" or "feature_map"; by default classification where the source holds
             logits, otherwise feature_vector (with a `ConversionWarning`).
-        input_shape: ``(height, width, 3)``, height and width possibly None; by default the size that the source's
+        input_shape: ``(height, width)``, each possibly None, or with the channels, 3 or 1; by default the size that the source's
             graph or module takes, or the image size of ``name``, or of the published model in the file's name, or 224.
         ema: "auto", "always" or "never": see `converters.averages.choose`.
         strict: whether NaN or infinity in a weight is an error rather than a `ConversionWarning`.
@@ -134,7 +134,7 @@ def conversion_of(
         strides, stride_notes = _stride_options(network.family, graph, label, overrides)
         arguments = {
             "depth_multiplier": multiplier,
-            "input_shape": input_shape
+            "input_shape": _with_channels(input_shape, image_channels(shapes))
             or _input_shape(info, variables.image_size or graph.image_size, image_channels(shapes)),
             "head": head or ("classification" if network.num_classes else "feature_vector"),
             "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
@@ -212,6 +212,11 @@ def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None, chan
         return (*declared, channels)
     size = info.image_size if info else 224
     return size, size, channels
+
+
+def _with_channels(input_shape: tuple | None, channels: int) -> tuple | None:
+    """A size with the channels of the source; a whole shape stays as it is."""
+    return (*input_shape, channels) if input_shape is not None and len(input_shape) == 2 else input_shape
 
 
 def _stride_options(

@@ -85,8 +85,8 @@ def _outputs_result(report: Report) -> dict:
     if report.agreement:
         least = min(report.output_rows, key=lambda row: row.cosine)
         result = (
-            f"agreement, not parity: {report.compared} of the model's {report.endpoints} endpoints agree with the 8-bit "
-            f"source; the least cosine similarity, of {least.name}, is {least.cosine:.4f}"
+            f"agreement, not parity: {report.compared} of the model's {report.endpoints} endpoints agree with the "
+            f"8-bit source; the least cosine similarity, of {least.name}, is {least.cosine:.4f}"
         )
         return {"result": result, "compared": report.compared, "notes": list(report.notes)}
     worst = max(report.output_rows, key=lambda row: row.reference_error / row.bound)

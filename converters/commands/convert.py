@@ -61,7 +61,7 @@ def convert_command(
         found = find_source(source, display.downloaded)
         load_keras(display)
         display.step(f"Converting {found.path}")
-        input_shape = (*image_size, 3) if image_size else None
+        input_shape = tuple(image_size) if image_size else None  # the source knows the channels
         with found.unpacked():
             conversion = converters.conversion_of(
                 found, name=name, head=head, input_shape=input_shape, ema=ema, strict=strict, **overrides

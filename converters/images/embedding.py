@@ -53,6 +53,7 @@ class Embedder:
     def __init__(self, model: ImageModel, batch_size: int = 32):
         self.num_features = model.num_features()
         self._features, self._image_size, self._batch_size = model.features(), model.image_size, batch_size
+        self._channels = model.channels
 
     def __call__(self, paths: Sequence[str]) -> Part:
         """Returns the feature vectors of the images that can be read, in order.
@@ -62,7 +63,7 @@ class Embedder:
         read: list[str] = []
         broken: list[Broken] = []
         features = [np.empty((0, self.num_features), np.float32)]
-        for batch in image_batches(paths, self._image_size, self._batch_size):
+        for batch in image_batches(paths, self._image_size, self._batch_size, self._channels):
             read += map(_printable, batch.paths)
             broken += (Broken(*map(_printable, entry)) for entry in batch.broken)
             if batch.paths:

@@ -45,7 +45,7 @@ def predict(
         ...     print(answer.path, answer.guesses)
     """
     logits = model.logits()
-    for batch in image_batches(paths, model.image_size, batch_size):
+    for batch in image_batches(paths, model.image_size, batch_size, model.channels):
         rows = iter(softmax(logits(batch.images)) if len(batch.images) else ())
         for entry in batch.entries:
             yield entry if isinstance(entry, Broken) else Prediction(entry, best(next(rows), top))

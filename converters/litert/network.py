@@ -2,13 +2,13 @@
 
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
 from converters.errors import ConversionError
 from converters.graphs.endpoints import endpoint_ops, plain_name
-from converters.litert.schema import CONVOLUTIONS, Model, Operator, Tensor, read_model
+from converters.litert.schema import CONVOLUTIONS, Operator, Tensor, read_model
 from mobilenets import SCOPES
 from mobilenets.families import convolutions
 
@@ -135,7 +135,7 @@ class LiteRTNetwork:
         """The family, and scope and leaf of every convolution."""
         sizes = [self._signature(op) for op in self._layers]
         by_name = []
-        for family, scope in SCOPES.items():
+        for family in SCOPES:
             rows = _rows(family)
             names = [self._scope_in_names(op, {row[0] for row in rows}) for op in self._layers]
             if any(names):

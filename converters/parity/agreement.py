@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from converters.parity.report import OutputRow, Report
 
-# At every endpoint, and of the classes where there are enough images to count on.
-LEAST_COSINE = 0.9
+# At every endpoint, and of the classes where there are enough images to count. Measured on two real files: at least
+# 0.992 at every endpoint, and the same class on 14 and 16 of 16 photographs.
+LEAST_COSINE = 0.97
 LEAST_TOP1 = 0.8
 TOP1_IMAGES = 10
 

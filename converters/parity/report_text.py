@@ -57,14 +57,10 @@ def verdict(report: Report) -> str:
     if report.endpoints is not None and report.compared < report.endpoints:
         few = f" ({report.compared} of the model's {report.endpoints} endpoints compared)"
     if report.agreement:
-        least = min((row.cosine for row in report.output_rows), default=float("nan"))
-        top1 = [
-            f", top-1 is the same on {r.top1_agreement:.0%}" for r in report.output_rows if r.top1_agreement is not None
-        ]
-        return (
-            head
-            + f"agreement, not parity: {agree} endpoints agree{few}; the least cosine similarity is {least:.4f}{''.join(top1[:1])}."
-        )
+        cosine = min((row.cosine for row in report.output_rows), default=float("nan"))
+        top1 = next((row.top1_agreement for row in report.output_rows if row.top1_agreement is not None), None)
+        classes = "" if top1 is None else f", and top-1 is the same on {top1:.0%}"
+        return f"{head}agreement, not parity: {agree} endpoints agree{few}; the least cosine is {cosine:.4f}{classes}."
     finite = [row for row in report.output_rows if row.reference_error == row.reference_error]
     worst = max(finite, key=lambda row: row.reference_error / row.bound if row.bound else 0.0, default=None)
     if worst is None:
