@@ -120,6 +120,7 @@ def published_structure(model: keras.Model) -> dict[str, str]:
         "input_shape": tuple(model.input_shape[1:]),
         "head": _head(model, network.num_classes),
         "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
+        **({"padding": "explicit"} if _is_padded(model) and network.family != "inception_v2" else {}),
         "rescale_inputs": any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers),
         **({"scale_last_layer": network.scale_last_layer} if network.family == "mobilenet_v2" else {}),
     }
@@ -140,6 +141,10 @@ def stride_choices(family: str) -> Iterator[dict[str, int]]:
     for first in ({}, {"first_stride": 1}):
         yield first
         yield from (first | {"output_stride": stride} for stride in output_strides)
+
+
+def _is_padded(model: keras.Model) -> bool:
+    return any(isinstance(layer, keras.layers.ZeroPadding2D) for layer in model.layers)
 
 
 def _strides_differ(found: Mapping[str, str], expected: Mapping[str, str]) -> bool:

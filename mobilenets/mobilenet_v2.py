@@ -18,6 +18,7 @@ def MobileNetV2(
     scale_last_layer: bool | None = None,
     output_stride: int | None = None,
     first_stride: int = 2,
+    padding: str = "same",
     batch_norm_momentum: float = 0.99,
     bessel_correction: bool = False,
     weight_decay: float | None = 4e-5,
@@ -39,6 +40,8 @@ def MobileNetV2(
             strides become dilations. None for no limit.
         first_stride: 1 or 2: stride of the first convolution. Networks for small images, such as those of CIFAR-10, are
             trained with 1: the variables are the same, the feature maps twice as large.
+        padding: "same" for TensorFlow's padding, which depends on the image size; "explicit" for one zero on every side
+            of a 3x3 convolution (slim: ``use_explicit_padding``). Only convolutions with a stride differ.
         batch_norm_momentum: momentum of the moving statistics, in [0, 1). Slim trains with 0.997; hub modules are
             fine-tuned with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
@@ -71,6 +74,7 @@ def MobileNetV2(
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
         rescale_inputs=rescale_inputs,
+        padding=padding,
     )
     if output_stride not in (None, 1) and not _is_even(output_stride):
         raise ValueError(f"output_stride of MobileNet V2 must be None, 1 or an even number, not {output_stride!r}.")

@@ -33,6 +33,7 @@ class LiteRTNetwork:
         quantized: whether it computes with integers.
         dense_head: whether the logits are a fully connected layer rather than a 1x1 convolution.
         strides: ``{slim scope of a convolution: (stride, dilation)}``.
+        explicit_padding: whether zeros are padded before convolutions.
 
     Raises:
         ConversionError: the file is damaged, or holds another network.
@@ -57,6 +58,12 @@ class LiteRTNetwork:
         self.quantized = any(model.tensors[op.outputs[0]].scale.size for op in self._layers)
         self.dense_head = any(op.kind == "FULLY_CONNECTED" for op in self._layers)
         self.input_range = self._input_range()
+        self.explicit_padding = any(
+            not op.same
+            and (before := self._producers.get(op.inputs[0])) is not None
+            and before.kind in ("PAD", "PADV2")
+            for op in self._layers
+        )
         self.strides: dict[str, tuple] = {}
         for op, (scope, _) in zip(self._layers, self._scopes, strict=True):
             if op.kind != "FULLY_CONNECTED" and max(*op.stride, *op.dilation, *self._kernel(op).shape[1:3]) > 1:
