@@ -1,6 +1,6 @@
-"""Frozen graphs: a TensorFlow graph (``.pb``) in which the variables are constants."""
+"""Frozen graphs: a TensorFlow graph (``.pb``, or ``.pbtxt`` as text) in which the variables are constants."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,39 @@ FILLED_BYTES = 2**26
 _GRAPH_FIELDS = {1: 2, 2: 2, 3: 0, 4: 2, 5: 2}
 
 
+SUFFIXES = (".pb", ".pbtxt")
+# The first byte of a graph with nodes; a SavedModel begins with its version.
+_NODE = b"\x0a"
+
+
 def is_graph(path: Path) -> bool:
     """Whether ``path`` is a file that is not empty, with the suffix of a graph."""
-    return path.suffix == ".pb" and path.is_file() and path.stat().st_size > 0
+    return path.suffix in SUFFIXES and path.is_file() and path.stat().st_size > 0
 
 
-def open_frozen_graph(path: Path) -> VariableFile:
+def graph_bytes(path: Path) -> bytes:
+    """Reads a graph in binary form; one in text form is converted, for which TensorFlow is needed.
+
+    Raises:
+        CheckpointError: the file is no graph in text form, or part of a SavedModel.
+    """
+    data = path.read_bytes()
+    if path.suffix == ".pbtxt":
+        import tensorflow as tf
+        from google.protobuf import text_format
+
+        try:
+            return text_format.Parse(data.decode(), tf.compat.v1.GraphDef()).SerializeToString()
+        except (text_format.ParseError, UnicodeDecodeError):
+            raise CheckpointError(f"{path} is not a text graph: it cannot be decoded as one.") from None
+    if path.name == "saved_model.pb" and not data.startswith(_NODE):
+        raise CheckpointError(
+            f"{path} is not a frozen graph but part of a SavedModel; give its folder {path.parent} instead."
+        )
+    return data
+
+
+def open_frozen_graph(path: Path, unread: Iterable[str] = ()) -> VariableFile:
     """Opens a frozen graph.
 
     Freezing turns a variable into a constant of the same name, and the operation that reads the variable into an
@@ -33,21 +60,26 @@ def open_frozen_graph(path: Path) -> VariableFile:
     The format is one protobuf message without checksums. The file is therefore parsed at once, and a flipped bit in a
     value is not detected; names, dtypes and sizes occur twice in the graph and are compared.
 
+    Args:
+        path: the file.
+        unread: constants that are variables although no Identity reads them.
+
     Raises:
         CheckpointError: the file is no graph, or one of its constants is inconsistent.
     """
     try:
-        constants, sources = _scan(path)
+        data = graph_bytes(path)
+        constants, sources = _scan(data, path)
     except WireError:
         raise CheckpointError(f"{path} is not a frozen graph: it cannot be decoded as a graph.") from None
     tensors = {}
-    for name in sources & constants.keys():
+    for name in (sources | set(unread)) & constants.keys():
         attributes = constants[name]
         tensors[name] = attributes["value"].tensor if "value" in attributes else Message("TensorProto", {})
         if "dtype" not in attributes or tensors[name].dtype != attributes["dtype"].type:
             raise CheckpointError(f"{path} is damaged: its constant {name} does not match the attributes of its node.")
     specs = {name: _spec(tensor, name, path) for name, tensor in tensors.items() if tensor.dtype != STRING}
-    _check_total(specs, path)
+    _check_total(specs, len(data), path)
 
     def read(name: str) -> np.ndarray:
         require_numbers(name, path, specs[name].dtype)
@@ -56,7 +88,7 @@ def open_frozen_graph(path: Path) -> VariableFile:
     return VariableFile(path, "frozen graph", (path,), specs, read, checked=False)
 
 
-def _scan(path: Path) -> tuple[dict[str, dict[str, Message]], set[str]]:
+def _scan(data: bytes, path: Path) -> tuple[dict[str, dict[str, Message]], set[str]]:
     """Returns the attributes of every constant by name, and the first inputs of all operations Identity.
 
     The nodes are read one by one, because the messages of all together would take much more memory than the file.
@@ -65,7 +97,7 @@ def _scan(path: Path) -> tuple[dict[str, dict[str, Message]], set[str]]:
     inputs: dict[str, str] = {}
     constants, sources = {}, set()
     count, has_variables = 0, False
-    for number, wire, raw, _ in fields(path.read_bytes()):
+    for number, wire, raw, _ in fields(data):
         expected = _GRAPH_FIELDS.get(number)
         if wire != expected:
             raise WireError("a field of no graph")
@@ -103,9 +135,9 @@ def _spec(tensor: Message, name: str, path: Path) -> Spec:
     return spec
 
 
-def _check_total(specs: Mapping[str, Spec], path: Path) -> None:
+def _check_total(specs: Mapping[str, Spec], size: int, path: Path) -> None:
     """Checks that the constants together, of which each may be one value, do not need far more memory than the file."""
-    limit = FILLED_RATIO * path.stat().st_size + FILLED_BYTES
+    limit = FILLED_RATIO * size + FILLED_BYTES
     total = 0
     for name, spec in specs.items():
         total += spec.num_bytes

@@ -18,11 +18,17 @@ from converters.copies import copy_notes, open_copy
 from converters.differences import differences
 from converters.errors import ConversionError, ConversionWarning, DifferencesError
 from converters.graph_facts import GraphFacts, first_difference, graph_facts, options_for
-from converters.recognition import Network, matches, observed_widths
+from converters.opening import is_folded
+from converters.recognition import Network, image_channels, matches, observed_widths
 from converters.source_names import NetworkView, network_view
 from converters.sources import Source, Variables, find_source
 from converters.weights import assign, is_logits, slim_variables, weights_by_slim_name
 from mobilenets.families import FAMILIES
+
+FOLDED_NOTE = (
+    "The batch norms of {} are folded into its weights. The model is a folded one, for inference: convolutions with "
+    "biases, as mobilenets.fuse makes them. Convert the checkpoint, if you have it, for a model to train."
+)
 
 
 @dataclass(frozen=True)
@@ -101,8 +107,9 @@ def convert(
             source.
         head: "classification", "feature_vector" or "feature_map"; by default classification where the source holds
             logits, otherwise feature_vector (with a `ConversionWarning`).
-        input_shape: ``(height, width, 3)``, height and width possibly None; by default the size that the source's
-            graph or module takes, or the image size of ``name``, or of the published model in the file's name, or 224.
+        input_shape: ``(height, width)``, each possibly None, or with the channels, 3 or 1; by default the size
+            that the source's graph or module takes, or the image size of ``name``, or of the published model in the
+            file's name, or 224.
         ema: "auto", "always" or "never": see `converters.averages.choose`.
         scope: the scope that the network's variables are in, such as ``FeatureExtractor/MobilenetV2``; needed only
             where the source has several networks.
@@ -167,14 +174,19 @@ def conversion_of(
             shapes = shapes_without_background(shapes)
         arguments = {
             "depth_multiplier": multiplier,
-            "input_shape": input_shape or _input_shape(info, variables.image_size or graph.image_size),
+            "input_shape": _with_channels(input_shape, image_channels(shapes))
+            or _input_shape(info, variables.image_size or graph.image_size, image_channels(shapes)),
             "head": _head(network, head, shapes, label),
             "num_classes": CLASSES if dropped else network.num_classes or mobilenets.PUBLISHED_CLASSES,
             **network.arguments,
             **strides,
+            **({"padding": "explicit"} if graph.explicit_padding and FAMILIES[network.family].explicit_padding else {}),
             **overrides,
         }
         model, ends_at = cut(mobilenets.CONSTRUCTORS[network.family](**arguments), network, shapes)
+        folded = is_folded(shapes)
+        if folded:
+            model = mobilenets.fuse(model)
 
         new_head = arguments["num_classes"] != network.num_classes and not dropped
         expected = {name: tuple(weight.shape) for name, weight in weights_by_slim_name(model).items()}
@@ -194,6 +206,7 @@ def conversion_of(
     notes = [
         *graph.notes,
         *stride_notes,
+        *([FOLDED_NOTE.format(label)] if folded else []),
         *view.notes,
         *_end_notes(ends_at, label),
         *([DROPPED] if dropped else _head_notes(network, head, arguments, unused, label)),
@@ -212,7 +225,8 @@ def conversion_of(
         set_aside=_set_aside(view, entries, unused),
         notes=tuple(notes),
         origin=origin,
-        published=info.name if info and name is not None else None,
+        # The known checksums of published models are those of their variables, which a folded source does not have.
+        published=info.name if info and name is not None and not folded else None,
         scope=view.scope,
         copy=variables.copy,
         fetched_from=located.fetched_from,
@@ -271,12 +285,17 @@ def _variant(known: Mapping[str, tuple]) -> list[str]:
     return [name for name, values in known.items() if values[0] is not None]
 
 
-def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None) -> tuple[int, int, int]:
+def _input_shape(info: mobilenets.ModelInfo | None, declared: tuple | None, channels: int) -> tuple[int, int, int]:
     """The size that the source itself declares (a MobileNet V2 module), or else that of the published model."""
     if declared and None not in declared:
-        return (*declared, 3)
+        return (*declared, channels)
     size = info.image_size if info else 224
-    return size, size, 3
+    return size, size, channels
+
+
+def _with_channels(input_shape: tuple | None, channels: int) -> tuple | None:
+    """A size with the channels of the source; a whole shape stays as it is."""
+    return (*input_shape, channels) if input_shape is not None and len(input_shape) == 2 else input_shape
 
 
 def _stride_options(

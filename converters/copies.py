@@ -5,6 +5,7 @@ import dataclasses
 
 import checkpoints
 from converters.averages import AVERAGE
+from converters.opening import open_source
 from converters.sources import Variables
 from converters.weights import LEAVES, MOVING_STATISTICS, leaf
 
@@ -19,11 +20,11 @@ def open_copy(source: Variables, ema: str = "auto") -> checkpoints.VariableFile:
     gives them the names of averages in any other checkpoint. So they are counted and compared as averages.
 
     Args:
-        source: what `checkpoints.open_variables` takes.
+        source: what `converters.opening.open_source` takes.
         ema: "auto" and "always" open ``ema/``, "never" opens ``pristine/``.
     """
     with contextlib.ExitStack() as resources:
-        variables = resources.enter_context(checkpoints.open_variables(source, pristine=ema == "never"))
+        variables = resources.enter_context(open_source(source, pristine=ema == "never"))
         view = variables
         if variables.copy == "ema":
             names = {f"{name}/{AVERAGE}" if leaf(name) in _TRAINABLE else name: name for name in variables}

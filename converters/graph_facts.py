@@ -7,6 +7,7 @@ from typing import NamedTuple
 import checkpoints
 import mobilenets
 from converters.errors import ConversionError
+from converters.opening import graph_file, litert_file
 from converters.sources import Variables
 from converters.structure import stride_choices
 from mobilenets.atrous import atrous
@@ -23,12 +24,14 @@ class GraphFacts(NamedTuple):
         image_size: height and width that the graph takes, None for any; None altogether where it is not known.
         notes: sentences on it for the user.
         runs: whether the graph can be run, so that outputs can be compared; a ``.meta`` file is a training graph.
+        explicit_padding: whether zeros are padded before convolutions (slim: ``use_explicit_padding``).
     """
 
     strides: Strides
     image_size: tuple[int | None, int | None] | None
     notes: tuple[str, ...]
     runs: bool
+    explicit_padding: bool = False
 
 
 NOTHING = GraphFacts({}, None, (), False)
@@ -47,25 +50,32 @@ def graph_facts(source: Variables) -> GraphFacts:
     if isinstance(source, Mapping):
         return NOTHING
     path = pathlib.Path(source)
-    if path.suffix == ".pb" and path.is_file():
-        return _facts_of_frozen_graph(path)
+    if (graph := graph_file(path)) is not None:
+        return _facts_of_frozen_graph(graph)
+    if (file := litert_file(path)) is not None:
+        return _facts_of_litert(file)
     if checkpoints.is_transformers_folder(path):
         return _facts_of_transformers(path)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
-    return GraphFacts(_strides_of_meta_graph(meta), None, (), False) if meta.is_file() else NOTHING
+    if not meta.is_file():
+        return NOTHING
+    strides, explicit = _facts_of_meta_graph(meta)
+    return GraphFacts(strides, None, (), False, explicit)
 
 
 def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
     from converters.graphs.frozen_graph import FrozenGraph
 
     graph = FrozenGraph(path)
-    if graph.channels != 3:
-        raise ConversionError(f"{path} takes images with {graph.channels} channels; only 3 (RGB) are supported.")
+    if graph.channels not in (1, 3):
+        raise ConversionError(
+            f"{path} takes images with {graph.channels} channels; only 3 (RGB) and 1 (grayscale) are supported."
+        )
     low, high = graph.input_range
     height, width = ("any" if size is None else size for size in graph.image_size)
     note = f"The graph takes images of {height}x{width} pixels in [{low:g}, {high:g}]; the model takes them in [0, 1]."
-    return GraphFacts(graph.strides, graph.image_size, (note,), True)
+    return GraphFacts(graph.strides, graph.image_size, (note,), True, "EXPLICIT" in graph.paddings.values())
 
 
 def _facts_of_transformers(path: pathlib.Path) -> GraphFacts:
@@ -81,14 +91,35 @@ def _facts_of_transformers(path: pathlib.Path) -> GraphFacts:
     return GraphFacts(strides, config.image_size, (note,), False)
 
 
-def _strides_of_meta_graph(path: pathlib.Path) -> Strides:
+def _facts_of_litert(path: pathlib.Path) -> GraphFacts:
+    from converters.litert.network import LiteRTNetwork
+
+    network = LiteRTNetwork(path)
+    low, high = network.input_range
+    height, width = network.image_size
+    notes = [
+        f"The file takes images of {height}x{width} pixels in [{low:g}, {high:g}]; the model takes them in [0, 1]."
+    ]
+    if network.quantized:
+        notes.append(
+            f"{path} computes with 8-bit integers. The model has the values that these stand for, as float32, and "
+            "computes in float: its outputs agree with those of the file, but are not the same."
+        )
+    if network.dense_head:
+        notes.append(f"The dense layer of {path} became the same 1x1 convolution, Logits/Conv2d_1c_1x1.")
+    return GraphFacts(network.strides, network.image_size, tuple(notes), True, network.explicit_padding)
+
+
+def _facts_of_meta_graph(path: pathlib.Path) -> tuple[Strides, bool]:
+    """Strides, and whether padding is explicit."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    from converters.graphs.layers import strides_of
+    from converters.graphs.layers import paddings_of, strides_of
 
     try:
-        return strides_of(tf.compat.v1.MetaGraphDef.FromString(path.read_bytes()).graph_def)
+        graph = tf.compat.v1.MetaGraphDef.FromString(path.read_bytes()).graph_def
+        return strides_of(graph), "EXPLICIT" in paddings_of(graph).values()
     except DecodeError as error:
         raise ConversionError(f"{path}, next to the checkpoint, is damaged: it is no MetaGraphDef.") from error
 

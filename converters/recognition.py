@@ -1,5 +1,6 @@
 """What network a checkpoint holds, recognised by the names and shapes of its variables alone."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,6 +81,12 @@ def _closest_options(family: str, shapes: Mapping[str, tuple]) -> list[dict[str,
     names = {name for name in shapes if "/Logits/" not in name}
     distances = [len(names ^ mobilenets.variable_shapes(family, 1.0, None, **options).keys()) for options in choices]
     return [options for options, distance in zip(choices, distances, strict=True) if distance == min(distances)]
+
+
+def image_channels(shapes: Mapping[str, tuple]) -> int:
+    """Channels of the images, from the kernel of the first convolution: 1 for grayscale, otherwise 3."""
+    first = re.compile(rf"({'|'.join(SCOPES.values())})/(Conv2d_0|Conv|Conv2d_1a_7x7)/(weights|depthwise_weights)")
+    return 1 if any(first.fullmatch(name) and shape[2:3] == (1,) for name, shape in shapes.items()) else 3
 
 
 def observed_widths(family: str, shapes: Mapping[str, tuple], options: Mapping | None = None) -> dict[str, int]:

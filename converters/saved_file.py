@@ -12,6 +12,7 @@ from converters.exporting import transformers_run
 from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
+from converters.opening import graph_file, litert_file
 from converters.parity.report import Report, WeightRow
 from converters.parity.weights import compared_structure, verify_saved
 from converters.sources import Variables
@@ -113,6 +114,13 @@ def _weights_result(report: Report) -> dict:
 
 
 def _outputs_result(report: Report) -> dict:
+    if report.agreement:
+        least = min(report.output_rows, key=lambda row: row.cosine)
+        result = (
+            f"agreement, not parity: {report.compared} of the model's {report.endpoints} endpoints agree with the "
+            f"8-bit source; the least cosine similarity, of {least.name}, is {least.cosine:.4f}"
+        )
+        return {"result": result, "compared": report.compared, "notes": list(report.notes)}
     worst = max(report.output_rows, key=lambda row: row.reference_error / row.bound)
     result = (
         f"{report.compared} of the model's {report.endpoints} endpoints agree with the source's graph; the worst, "
@@ -129,6 +137,8 @@ def _first_failure(report: Report) -> str:
         return f", {row.name} first ({row.finding})"
     if row.shape != row.model_shape:
         return f", {row.name} first: {row.shape} in the source's graph, {row.model_shape} in the model"
+    if report.agreement:
+        return f", {row.name} first: its cosine similarity is {row.cosine:.4f}"
     return f", {row.name} first: {row.reference_error:.1e} from the exact model, and {row.bound:.1e} is allowed"
 
 
@@ -139,7 +149,9 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
         yield None
         return
     path = pathlib.Path(origin)
-    if checkpoints.is_archive(path):
+    if (graph := graph_file(path) or litert_file(path)) is not None:
+        yield graph
+    elif checkpoints.is_archive(path):
         with checkpoints.unpacked(path) as folder:
             yield _graph_in(folder)
     elif checkpoints.is_transformers_folder(path):
@@ -147,7 +159,7 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
     elif path.is_dir():
         yield _graph_in(path)
     else:
-        yield path if path.suffix == ".pb" else None
+        yield None
 
 
 def _graph_in(folder: pathlib.Path) -> pathlib.Path | None:

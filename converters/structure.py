@@ -12,6 +12,7 @@ import keras
 import mobilenets
 from converters.backbones import cut
 from converters.differences import differences
+from converters.opening import is_folded
 from converters.recognition import Network, recognise
 from converters.weights import weights_by_slim_name
 from mobilenets.blocks import rescales_inputs
@@ -119,7 +120,8 @@ def published_structure(model: keras.Model) -> dict[str, str]:
     best: dict[str, str] = {}
     for options in stride_choices(network.family):
         complete = mobilenets.CONSTRUCTORS[network.family](**arguments, **options)
-        expected = structure(cut(complete, network, names)[0])
+        built = cut(complete, network, names)[0]
+        expected = structure(mobilenets.fuse(built) if is_folded(names) else built)
         if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
             best = expected
         if not _strides_differ(found, best):
@@ -141,6 +143,7 @@ def network_arguments(model: keras.Model) -> tuple[Network, dict[str, Any]]:
         "head": _head(model, network.num_classes),
         "num_classes": network.num_classes or mobilenets.PUBLISHED_CLASSES,
         "rescale_inputs": rescales_inputs(model),
+        **({"padding": "explicit"} if _is_padded(model) and FAMILIES[network.family].explicit_padding else {}),
         **network.arguments,
     }
 
@@ -151,6 +154,10 @@ def stride_choices(family: str) -> Iterator[dict[str, int]]:
     for first in ({}, {"first_stride": 1}):
         yield first
         yield from (first | {"output_stride": stride} for stride in output_strides)
+
+
+def _is_padded(model: keras.Model) -> bool:
+    return any(isinstance(layer, keras.layers.ZeroPadding2D) for layer in model.layers)
 
 
 def _strides_differ(found: Mapping[str, str], expected: Mapping[str, str]) -> bool:

@@ -18,13 +18,16 @@ from converters.graphs.frozen_graph import FrozenGraph
 from converters.hub.comparison import compare_with_module
 from converters.hub.module import is_hub_module, open_hub_module
 from converters.keras_file import open_keras_file
+from converters.litert.reference import LiteRTReference
+from converters.opening import graph_file, is_folded, litert_file, open_source
+from converters.parity.agreement import agreement_report
 from converters.parity.comparison import FLOORS, compare_outputs
 from converters.parity.exact import exact_values, with_default
 from converters.parity.outputs import own_outputs
 from converters.parity.report import OutputRow, Report
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
 from converters.sources import Source, Variables, find_source
-from converters.weights import slim_variables
+from converters.weights import slim_variables, weights_by_slim_name
 from mobilenets.options import check_momentum
 
 SEED = 0
@@ -136,7 +139,9 @@ def verify_outputs(
     """
     if checkpoints.is_transformers_folder(pathlib.Path(path)):
         return _with_transformers(name, model, path, reference, images, tolerance, partial)
-    compare = _with_module if is_hub_module(path) else _with_graph
+    graph = graph_file(path)
+    compare = _with_module if graph is None and is_hub_module(path) else _with_graph
+    path = graph or path
     return compare(name, model, path, reference, images, tolerance, dtype, momentum, partial)
 
 
@@ -157,7 +162,14 @@ def _is_network(model: object) -> bool:
 
 
 def _gives_outputs(reference: Variables) -> TypeGuard[str | os.PathLike[str]]:
-    return is_hub_module(reference) or (not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".pb")
+    if isinstance(reference, Mapping):
+        return False
+    # A file that is missing or empty is a graph by its suffix, for the message.
+    return (
+        pathlib.Path(reference).suffix in (".pb", ".tflite")
+        or is_hub_module(reference)
+        or graph_file(reference) is not None
+    )
 
 
 @contextlib.contextmanager
@@ -181,12 +193,22 @@ def _variables(
     if isinstance(model, keras.Model):
         yield model, slim_variables(model)
     else:
-        with checkpoints.open_variables(model) as variables:
+        with open_source(model) as variables:
             yield None, variables
 
 
 def _with_graph(name, model, path, reference, images, tolerance, dtype, _, partial) -> Report:
-    graph = FrozenGraph(path, float64=dtype == "float64")
+    graph: FrozenGraph | LiteRTReference
+    if litert_file(path) is None:
+        graph = FrozenGraph(path, float64=dtype == "float64")
+    elif dtype == "float64":
+        raise ConversionError(f"{reference} is a LiteRT model, which computes in float32 or in integers only.")
+    else:
+        graph = LiteRTReference(path)
+    if graph.channels != model.input_shape[3]:
+        raise ConversionError(
+            f"The model takes images of {model.input_shape[3]} channels, the reference of {graph.channels}."
+        )
     images, note = _images(model, graph.image_size, images)
     expected = graph.run(images)
     endpoints = mobilenets.endpoints(model)
@@ -195,13 +217,20 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, _, parti
             f"{name} and {reference} are different networks and share no endpoint: {_few(endpoints)} in the model, "
             f"{_few(expected)} in the reference."
         )
-    exact = exact_values(model, images, folded=graph.folded, float64=graph.dtype == "float64")
+    folded_model = is_folded(weights_by_slim_name(model))
+    folded = graph.scales_outputs if folded_model else graph.folded
+    exact = exact_values(model, images, folded=folded, float64=graph.dtype == "float64")
     rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), graph.dtype, tolerance)
-    rows += _epsilon_rows(model, graph.epsilons)
+    if isinstance(graph, LiteRTReference):
+        if graph.quantized:
+            return agreement_report(name, reference, rows, note, endpoints, partial)
+    else:
+        rows += _epsilon_rows(model, graph.epsilons)
     notes = [note, f"The reference was computed in {graph.dtype}."]
-    if graph.folded:
+    if folded:
         notes.append(
-            "Batch norms are folded into the weights of the reference, which rounds them; the bound allows for it."
+            f"Batch norms are folded into the weights of the {'model' if folded_model else 'reference'}, which rounds "
+            "them; the bound allows for it."
         )
     if graph.trains:
         notes.append(
@@ -277,7 +306,7 @@ def _images(
     model: keras.Model, reference_size: tuple[int | None, int | None], images: np.ndarray | None
 ) -> tuple[np.ndarray, str]:
     """The images to compare on, of the size that both sides take, and a note on them."""
-    size = []
+    size, channels = [], model.input_shape[3]
     for ours, theirs in zip(model.input_shape[1:3], reference_size, strict=True):
         if None not in (ours, theirs) and ours != theirs:
             raise ConversionError(
@@ -286,15 +315,17 @@ def _images(
         size.append(ours or theirs)
     if images is None:
         height, width = (length or 224 for length in size)
-        noise = np.random.default_rng(SEED).uniform(size=(2, height, width, 3)).astype(np.float32)
+        noise = np.random.default_rng(SEED).uniform(size=(2, height, width, channels)).astype(np.float32)
         return noise, f"On 2 images of {height}x{width} seeded noise (seed {SEED})."
     images = np.asarray(images)
-    expected = (len(images) if images.ndim else 0, *size, 3)
+    expected = (len(images) if images.ndim else 0, *size, channels)
     if (
         images.ndim != 4
         or not len(images)
         or any(want not in (None, have) for want, have in zip(expected, images.shape, strict=True))
     ):
-        raise ConversionError(f"The images have the shape {images.shape}; expected (batch, {size[0]}, {size[1]}, 3).")
+        raise ConversionError(
+            f"The images have the shape {images.shape}; expected (batch, {size[0]}, {size[1]}, {channels})."
+        )
     mobilenets.check_image_range(images)
     return images, f"On {len(images)} images of the caller."

@@ -47,7 +47,14 @@ def convolution(
     x: KerasTensor, conv: Convolution, options: Options, *, stride: int | None = None, dilation: int = 1
 ) -> KerasTensor:
     """Applies a convolution and its batch norm, without activation; `stride` replaces the nominal one."""
-    x = _kernel_layer(conv, options, conv.stride if stride is None else stride, dilation)(x)
+    stride = conv.stride if stride is None else stride
+    # With stride 1, both paddings are the same for odd kernels.
+    explicit = options.padding == "explicit" and stride > 1 and conv.kernel_size > 1
+    if explicit:
+        # The name is outside of the slim scope, whose layers without weights are endpoints.
+        name = layer_name(f"padding/{conv.scope}")
+        x = keras.layers.ZeroPadding2D(conv.kernel_size // 2, data_format=LAYOUT, name=name)(x)
+    x = _kernel_layer(conv, options, stride, dilation, padding="valid" if explicit else "same")(x)
     if not conv.batch_norm:
         return x
     batch_norm = BesselBatchNormalization if options.bessel_correction else keras.layers.BatchNormalization
@@ -140,12 +147,12 @@ def _logits_dtype() -> str | None:
 
 
 def _kernel_layer(
-    conv: Convolution, options: Options, stride: int, dilation: int, dtype: str | None = None
+    conv: Convolution, options: Options, stride: int, dilation: int, dtype: str | None = None, padding: str = "same"
 ) -> keras.layers.Layer:
     """Builds the layer with the kernels, and with the bias of a convolution without batch norm."""
     shared = dict(
         strides=stride,
-        padding="same",
+        padding=padding,
         data_format=LAYOUT,
         # A 1x1 kernel cannot be dilated.
         dilation_rate=dilation if conv.kernel_size > 1 else 1,

@@ -17,16 +17,20 @@ class Family(NamedTuple):
         output_strides: values of `output_stride` that change the network; none if it has no such argument.
         fixed_image_size: whether its hub modules take images of one size only. MobileNet V2 pools with a window of the
             static size of its last map (slim ``mobilenet.py: global_pool``), and MobileNet V3 likewise.
+        explicit_padding: whether the constructor has the argument `padding`.
     """
 
     options: Mapping[str, tuple] = {}
     output_strides: tuple[int, ...] = ()
     fixed_image_size: bool = False
+    explicit_padding: bool = False
 
 
 FAMILIES: Mapping[str, Family] = {
-    "mobilenet_v1": Family(output_strides=(8, 16)),
-    "mobilenet_v2": Family({"scale_last_layer": (None, True, False)}, (4, 8, 16), fixed_image_size=True),
+    "mobilenet_v1": Family(output_strides=(8, 16), explicit_padding=True),
+    "mobilenet_v2": Family(
+        {"scale_last_layer": (None, True, False)}, (4, 8, 16), fixed_image_size=True, explicit_padding=True
+    ),
     "mobilenet_v3": Family(
         {"variant": ("large", "small"), "minimalistic": (False, True), "scale_last_layer": (None, True, False)},
         (4, 8, 16),

@@ -28,7 +28,7 @@ def InceptionV2(
 
     Args:
         depth_multiplier: factor of the channels of every layer, above 0; they are truncated and at least 16.
-        input_shape: (height, width, 3), sizes from 32 up or None.
+        input_shape: (height, width, channels), sizes from 32 up or None, channels 3 (RGB) or 1 (grayscale).
         head: "classification" for logits (batch, num_classes), "feature_vector" for the pooled features
             (batch, channels), "feature_map" for the output of the last layer (batch, height, width, channels).
         num_classes: classes of the logits; the published model has 1001, of which class 0 is "background".

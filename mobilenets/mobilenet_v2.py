@@ -17,6 +17,7 @@ def MobileNetV2(
     scale_last_layer: bool | None = None,
     output_stride: int | None = None,
     first_stride: int = 2,
+    padding: str = "same",
     batch_norm_momentum: float = 0.99,
     bessel_correction: bool = False,
     weight_decay: float | None = 4e-5,
@@ -28,7 +29,7 @@ def MobileNetV2(
 
     Args:
         depth_multiplier: factor of the channels of every layer, above 0; they become multiples of 8.
-        input_shape: (height, width, 3), sizes from 32 up or None.
+        input_shape: (height, width, channels), sizes from 32 up or None, channels 3 (RGB) or 1 (grayscale).
         head: "classification" for logits (batch, num_classes), "feature_vector" for the pooled features
             (batch, channels), "feature_map" for the output of the last layer (batch, height, width, channels).
         num_classes: classes of the logits; the published models have 1001, of which class 0 is "background".
@@ -38,6 +39,8 @@ def MobileNetV2(
             strides become dilations. None for no limit.
         first_stride: 1 or 2: stride of the first convolution. Networks for small images, such as those of CIFAR-10, are
             trained with 1: the variables are the same, the feature maps twice as large.
+        padding: "same" for TensorFlow's padding, which depends on the image size; "explicit" for one zero on every side
+            of a 3x3 convolution (slim: ``use_explicit_padding``). Only convolutions with a stride differ.
         batch_norm_momentum: momentum of the moving statistics, in [0, 1). Slim trains with 0.997; hub modules are
             fine-tuned with 0.99.
         bessel_correction: whether training updates moving variances with the unbiased variance of a batch, as TF1's
@@ -70,6 +73,7 @@ def MobileNetV2(
         weight_decay=weight_decay,
         dropout_rate=dropout_rate,
         rescale_inputs=rescale_inputs,
+        padding=padding,
     )
     check_output_stride(output_stride, "MobileNet V2")
     net = network(depth_multiplier, num_classes, scale_last_layer)

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 HEADS = ("classification", "feature_vector", "feature_map")
 SMALLEST_IMAGE = 32
+PADDINGS = ("same", "explicit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class Options:
 
     Attributes:
         depth_multiplier: factor of all widths, above 0.
-        input_shape: (height, width, 3), sizes from 32 up or None.
+        input_shape: (height, width, channels), sizes from 32 up or None, channels 3 (RGB) or 1 (grayscale).
         head: one of `HEADS`.
         num_classes: classes of the logits.
         first_stride: stride of the first convolution, 1 or 2.
@@ -24,6 +25,7 @@ class Options:
         weight_decay: L2 strength as slim counts it; None or 0 for no such losses.
         dropout_rate: rate of the dropout before the logits, in [0, 1).
         rescale_inputs: whether images are in [0, 1] rather than [-1, 1].
+        padding: one of `PADDINGS`.
 
     Raises:
         ValueError: for the first argument that is out of range.
@@ -39,13 +41,14 @@ class Options:
     weight_decay: float | None
     dropout_rate: float
     rescale_inputs: bool
+    padding: str = "same"
 
     def __post_init__(self) -> None:
         if not (_is_number(self.depth_multiplier) and 0 < self.depth_multiplier < math.inf):
             raise ValueError(f"depth_multiplier must be a number above 0, not {self.depth_multiplier!r}.")
         if not _is_image_shape(self.input_shape):
             raise ValueError(
-                f"input_shape must be (height, width, 3) with sizes of at least {SMALLEST_IMAGE} or None, "
+                f"input_shape must be (height, width, 3 or 1) with sizes of at least {SMALLEST_IMAGE} or None, "
                 f"not {self.input_shape!r}."
             )
         if self.head not in HEADS:
@@ -54,6 +57,8 @@ class Options:
             raise ValueError(f"num_classes must be an integer of at least 1, not {self.num_classes!r}.")
         if not (is_integer(self.first_stride) and self.first_stride in (1, 2)):
             raise ValueError(f"first_stride must be 1 or 2, not {self.first_stride!r}.")
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, not {self.padding!r}.")
         check_momentum(self.batch_norm_momentum)
         if self.weight_decay is not None and not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
             raise ValueError(f"weight_decay must be None or a number of at least 0, not {self.weight_decay!r}.")
@@ -96,4 +101,4 @@ def _is_image_shape(shape: Any) -> bool:
     except (TypeError, ValueError):
         return False
     sizes_fit = all(size is None or (is_integer(size) and size >= SMALLEST_IMAGE) for size in sizes)
-    return len(sizes) == 2 and sizes_fit and depth == 3
+    return len(sizes) == 2 and sizes_fit and is_integer(depth) and depth in (1, 3)

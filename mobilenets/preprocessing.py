@@ -10,12 +10,12 @@ def preprocess(image: np.ndarray, image_size: int | tuple[int, int], central_fra
     legacy bilinear one, with the grid aligned to the top left corner. ``tf.image.resize`` gives other pixels.
 
     Args:
-        image: uint8 (height, width, 3), RGB.
+        image: uint8 (height, width, 3), RGB, or (height, width, 1), grayscale.
         image_size: height and width of the result, in pixels; one number stands for both.
         central_fraction: fraction of the height and of the width that is kept, in (0, 1].
 
     Returns:
-        Float32 (height, width, 3) in [0, 1], the input of models with ``rescale_inputs=True``.
+        Float32 (height, width, channels) in [0, 1], the input of models with ``rescale_inputs=True``.
 
     Raises:
         ValueError: if the image or an argument is not as described.
@@ -25,8 +25,8 @@ def preprocess(image: np.ndarray, image_size: int | tuple[int, int], central_fra
         (224, 224, 3)
     """
     image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"image must be uint8 (height, width, 3), not {image.dtype} {image.shape}.")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+        raise ValueError(f"image must be uint8 (height, width, 3 or 1), not {image.dtype} {image.shape}.")
     if not 0 < central_fraction <= 1:
         raise ValueError(f"central_fraction must lie in (0, 1], not {central_fraction!r}.")
     height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)

@@ -84,7 +84,7 @@ def convert_command(
         found = find_source(source, display.downloaded, allow_unpinned)
         load_keras(display)
         display.step(f"Converting {found.path}")
-        input_shape = (*image_size, 3) if image_size else None
+        input_shape = tuple(image_size) if image_size else None  # the source knows the channels
         with found.unpacked():
             with all_differences(verbose):
                 conversion = converters.conversion_of(

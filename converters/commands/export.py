@@ -78,7 +78,9 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
         check_path(path, find_format(format_name, quantize, input_type, batch), force)
         display.step(f"Opening {model}")
         loaded, info = load_checked_model(model)
-        photographs = load_images(ImagePaths(images), image_size_of(loaded, info)) if images else None
+        photographs = (
+            load_images(ImagePaths(images), image_size_of(loaded, info), loaded.input_shape[3]) if images else None
+        )
         display.step(f"Writing and running {path}")
         try:
             with native_stderr_if_it_fails():

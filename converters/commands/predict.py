@@ -52,7 +52,7 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, r
         names = labels_of(opened.num_classes(), labels)
         display.step("Predicting")
         total = sum(1 for _ in paths)
-        logits = opened.logits(first_images(paths, opened.image_size, turn=upright), total)
+        logits = opened.logits(first_images(paths, opened.image_size, turn=upright, channels=opened.channels), total)
         for sentence in logits.notes:
             print_note(sentence)
         if sys.stdout.isatty():

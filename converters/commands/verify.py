@@ -100,4 +100,6 @@ def _opened(path: str, images: tuple[str, ...]):
     model = open_keras_file(path)
     if not images:
         return model, None
-    return model, load_images(ImagePaths(images), image_size_of(model, published_in_manifest(path)))
+    return model, load_images(
+        ImagePaths(images), image_size_of(model, published_in_manifest(path)), model.input_shape[3]
+    )

@@ -199,13 +199,14 @@ def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
     """The images (or noise) as the model takes them: in its range and type."""
     size = image_size_of(model)
     if images is None:
-        images = np.random.default_rng(SEED).uniform(size=(3, *size, 3))
+        images = np.random.default_rng(SEED).uniform(size=(3, *size, model.input_shape[3]))
     takes = model.input_shape[1:3]
     images = np.asarray(images)
-    fits = images.ndim == 4 and len(images) > 0 and images.shape[3] == 3
+    fits = images.ndim == 4 and len(images) > 0 and images.shape[3] == model.input_shape[3]
     if not (fits and all(length in (None, own) for length, own in zip(takes, images.shape[1:3], strict=True))):
         raise ConversionError(
-            f"The images have the shape {images.shape}; expected (count, height, width, 3) with at least one image of "
+            f"The images have the shape {images.shape}; expected (count, height, width, "
+            f"{model.input_shape[3]}) with at least one image of "
             f"{shape_text(takes)} pixels."
         )
     if not np.issubdtype(images.dtype, np.floating):

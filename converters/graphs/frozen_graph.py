@@ -11,6 +11,7 @@ from converters.graphs import layers
 from converters.graphs.constants import shown
 from converters.graphs.endpoints import endpoint_ops
 from converters.graphs.float64 import as_float64
+from converters.graphs.folded import scales_outputs
 from converters.graphs.images import find_input, input_range, placeholder
 from converters.graphs.nodes import bare, by_name, check_types, needed, read_graph
 from converters.graphs.operations import check_operations
@@ -44,6 +45,7 @@ class FrozenGraph:
         input_range: the values of black and white that it takes.
         folded_scopes: the slim scopes of the convolutions whose batch norms are folded into the weights.
         folded: whether there are such.
+        scales_outputs: whether a convolution has a batch norm, or what is left of one, after it.
         trains: whether its batch norms compute with the statistics of the batch (is_training=True).
         strides: ``{slim scope of a convolution: (stride, dilation)}``; a number stands for both axes.
         paddings: ``{slim scope of a convolution: "SAME", "VALID" or "EXPLICIT"}``; the last: a Pad is before it.
@@ -75,6 +77,7 @@ class FrozenGraph:
         self.image_size = height, width
         self.folded_scopes = layers.folded_scopes(cut)
         self.folded = bool(self.folded_scopes)
+        self.scales_outputs = scales_outputs(cut)
         self.trains = layers.computes_batch_statistics(cut.values())
         self.strides = layers.strides_of(cut)
         self.paddings = layers.paddings_of(cut)

@@ -29,7 +29,7 @@ def strides_of(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef]) -> dict[str
     """
     strides: dict[str, tuple[Axes, Axes]] = {}
     nodes = _nodes(graph)
-    for scope, node in _convolutions(nodes):
+    for scope, node in convolutions(nodes):
         pairs = (_pair(node, "strides"), _dilation(nodes, node))
         merged = strides.setdefault(scope, pairs)  # a separable convolution has two operations
         strides[scope] = _larger(merged[0], pairs[0]), _larger(merged[1], pairs[1])
@@ -48,7 +48,7 @@ def paddings_of(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef]) -> dict[st
     """``{slim scope of a convolution: "SAME", "VALID" or "EXPLICIT"}``; the last: an operation before it pads."""
     paddings = {}
     nodes = _nodes(graph)
-    for scope, node in _convolutions(nodes):
+    for scope, node in convolutions(nodes):
         padding = _padding(nodes, node)
         # The second operation of a separable convolution is 1x1, for which padding means nothing.
         if scope not in paddings or node.op == "DepthwiseConv2dNative":
@@ -70,7 +70,7 @@ def folded_scopes(nodes: Mapping[str, NodeDef]) -> tuple[str, ...]:
             weights = through_identities(nodes, data_inputs(node)[1]) if len(data_inputs(node)) > 1 else None
             if weights is not None and weights.name.endswith("biases"):
                 normalized.add(scope.removesuffix("/BiasAdd"))
-    scopes = dict.fromkeys(scope for scope, _ in _convolutions(nodes))
+    scopes = dict.fromkeys(scope for scope, _ in convolutions(nodes))
     return tuple(s for s in scopes if s not in normalized and not any(head in s.split("/") for head in _HEADS))
 
 
@@ -113,7 +113,8 @@ def _nodes(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef]) -> Mapping[str,
     return graph if isinstance(graph, Mapping) else {node.name: node for node in graph.node}
 
 
-def _convolutions(nodes: Mapping[str, NodeDef]) -> Iterator[tuple[str, NodeDef]]:
+def convolutions(nodes: Mapping[str, NodeDef]) -> Iterator[tuple[str, NodeDef]]:
+    """Yields slim scope and node of every convolution of the networks; a separable one has two."""
     for node in nodes.values():
         if node.op in CONVOLUTIONS and (scope := _scope(node)):
             yield scope, node

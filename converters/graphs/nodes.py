@@ -8,6 +8,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from checkpoints.errors import CheckpointError
+from checkpoints.frozen_graph import graph_bytes
 from converters.errors import ConversionError
 from converters.graphs.constants import ITEM_BYTES, STRING, shown, value_of
 from converters.graphs.operations import MAX_NODES
@@ -16,7 +18,7 @@ MAX_FILE_NODES = 1_000_000
 
 
 def read_graph(path: str | pathlib.Path) -> tf.compat.v1.GraphDef:
-    """Reads a binary ``GraphDef``.
+    """Reads a ``GraphDef``: binary, or text (``.pbtxt``).
 
     Raises:
         ConversionError: the file is not one.
@@ -26,9 +28,11 @@ def read_graph(path: str | pathlib.Path) -> tf.compat.v1.GraphDef:
     if path.exists() and not path.is_file():
         raise ConversionError(f"{path} is not a frozen graph: it is not a file.")
     try:
-        graph = tf.compat.v1.GraphDef.FromString(path.read_bytes())
-    except DecodeError as error:
-        raise ConversionError(f"{path} is not a frozen graph (a binary GraphDef).") from error
+        graph = tf.compat.v1.GraphDef.FromString(graph_bytes(path))
+    except CheckpointError as error:
+        raise ConversionError(str(error)) from error
+    except DecodeError:
+        raise ConversionError(f"{path} is not a frozen graph: it cannot be decoded as a graph.") from None
     if len(graph.node) > MAX_FILE_NODES:
         raise ConversionError(f"{path} is not run: it has {len(graph.node)} nodes, more than {MAX_FILE_NODES}.")
     return graph

@@ -114,7 +114,7 @@ def _check(model: keras.Model) -> None:
 
 def _network(model: keras.Model) -> keras.Model:
     """The model with every endpoint as an output, and batch norms that hand out the statistics of a batch."""
-    input_shape = None if FAMILIES[family_of(model)].fixed_image_size else (None, None, 3)
+    input_shape = None if FAMILIES[family_of(model)].fixed_image_size else (None, None, model.input_shape[3])
     inner = mobilenets.with_batch_norm(model, FusedBatchNormalization, momentum=0.0, input_shape=input_shape)
     return keras.Model(inner.input, {"default": inner.output, **mobilenets.endpoints(inner)})
 

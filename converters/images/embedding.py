@@ -65,7 +65,7 @@ class Embedder:
         self.turned = 0
         inference = model.features(first, count)
         self.runtime, self.notes = inference.runtime, inference.notes
-        self._features, self._read = inference, (model.image_size, batch_size, upright)
+        self._features, self._read = inference, (model.image_size, batch_size, upright, model.channels)
 
     def __call__(self, paths: Sequence[str]) -> Part:
         """Returns the feature vectors of the images that can be read, in order.
@@ -148,7 +148,9 @@ def embed(
         return _report(output, done, resumed=count)
     if output.exists() and not force and _job_in(parts) != job:
         raise ValueError(f"The output {output} exists; use --force (force=True) to replace it.")
-    embedder = Embedder(model, batch_size, first_images(images, model.image_size, turn=upright), count, upright)
+    embedder = Embedder(
+        model, batch_size, first_images(images, model.image_size, turn=upright, channels=model.channels), count, upright
+    )
     for sentence in embedder.notes:
         note(sentence)
     _prepare(parts, job, force)

@@ -100,7 +100,9 @@ def evaluate(
         OSError: The journal cannot be written.
     """
     journal = pathlib.Path(journal)
-    logits = model.logits(first_images((image.path for image in images), model.image_size), len(images))
+    logits = model.logits(
+        first_images((image.path for image in images), model.image_size, channels=model.channels), len(images)
+    )
     for sentence in logits.notes:
         note(sentence)
     job = _job(model, images, batch_size)
@@ -108,7 +110,7 @@ def evaluate(
     progress(result.done)
     while result.done < len(images):
         step = images[result.done : result.done + STEP]
-        result = _added(result, _step(logits, step, model.image_size, batch_size))
+        result = _added(result, _step(logits, step, model.image_size, batch_size, model.channels))
         _write(journal, job, result)
         progress(result.done)
     journal.unlink(missing_ok=True)
@@ -138,9 +140,11 @@ def ranks(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(logits).all(axis=1), counted, logits.shape[1])
 
 
-def _step(logits: Callable, images: Sequence[Labelled], image_size: tuple[int, int], batch_size: int) -> Evaluation:
+def _step(
+    logits: Callable, images: Sequence[Labelled], image_size: tuple[int, int], batch_size: int, channels: int
+) -> Evaluation:
     total, place = Evaluation(), 0
-    for batch in image_batches([image.path for image in images], image_size, batch_size):
+    for batch in image_batches([image.path for image in images], image_size, batch_size, channels=channels):
         entries = list(enumerate(batch.entries, place))
         place += len(entries)
         classes = np.array([images[n].index for n, entry in entries if isinstance(entry, str)], int)

@@ -47,6 +47,11 @@ class ImageModel:
     runtime: str = "keras"
     threads: int | None = None
 
+    @property
+    def channels(self) -> int:
+        """Channels of the images to give it: 3 (RGB) or 1 (grayscale)."""
+        return self.model.input_shape[3]
+
     def num_classes(self) -> int:
         """Number of classes.
 
@@ -214,8 +219,8 @@ def _image_size(
 ) -> tuple[int, int]:
     """The wanted size, if the model takes it, or else the model's own."""
     shape = model.input_shape
-    if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 3:
-        raise ConversionError(f"{source} takes {shape}, not images (count, height, width, 3).")
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] not in (1, 3):
+        raise ConversionError(f"{source} takes {shape}, not images (count, height, width, 3 or 1).")
     takes = shape[1:3]
     size = image_size_of(model, info) if wanted is None else height_and_width(wanted)
     if any(side not in (None, length) for side, length in zip(takes, size, strict=True)):

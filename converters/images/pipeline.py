@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 
 
 def image_batches(
-    paths: Iterable[str], image_size: int | tuple[int, int], batch_size: int = 32, turn: bool = False
+    paths: Iterable[str], image_size: int | tuple[int, int], batch_size: int = 32, turn: bool = False, channels: int = 3
 ) -> Iterator[Batch]:
     """Reads and prepares images in order, a batch at a time; memory does not grow with their number.
 
@@ -61,6 +61,7 @@ def image_batches(
         image_size: Height and width in pixels; one number stands for both.
         batch_size: The largest number of images in a batch.
         turn: Whether to turn images upright by their EXIF orientation, which slim ignored.
+        channels: 3 for RGB, 1 for grayscale.
 
     Yields:
         Batches, whose entries together are the paths.
@@ -74,23 +75,23 @@ def image_batches(
             turned = sum(header.orientation != 1 for header in headers[done:end])  # noqa: B023
             return Batch(_entries(chunk, range(done, end), numbers), images, turned)  # noqa: B023
 
-        for numbers, images in _images(chunk, headers, size, batch_size, turn):
+        for numbers, images in _images(chunk, headers, size, batch_size, turn, channels):
             yield batch(numbers[-1] + 1, set(numbers), images)
             done = numbers[-1] + 1
         if done < len(chunk):
-            yield batch(len(chunk), set(), np.empty((0, *size, 3), np.float32))
+            yield batch(len(chunk), set(), np.empty((0, *size, channels), np.float32))
 
 
 def first_images(
-    paths: Iterable[str], image_size: int | tuple[int, int], count: int = 4, turn: bool = False
+    paths: Iterable[str], image_size: int | tuple[int, int], count: int = 4, turn: bool = False, channels: int = 3
 ) -> np.ndarray:
     """Returns up to ``count`` of the first images; broken ones are left out."""
-    batches = [batch.images for batch in image_batches(islice(paths, count), image_size, count, turn)]
-    return np.concatenate([np.empty((0, *height_and_width(image_size), 3), np.float32), *batches])
+    batches = [batch.images for batch in image_batches(islice(paths, count), image_size, count, turn, channels)]
+    return np.concatenate([np.empty((0, *height_and_width(image_size), channels), np.float32), *batches])
 
 
 def _images(
-    paths: list[str], headers: list[Header], size: tuple[int, int], batch_size: int, turn: bool
+    paths: list[str], headers: list[Header], size: tuple[int, int], batch_size: int, turn: bool, channels: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of (number in ``paths``, image); an image that cannot be read leaves a gap in the numbers."""
     rows = [
@@ -113,7 +114,7 @@ def _images(
         if some_turned:
             turns = [lambda value=value: upright(image, value) for value in range(1, 9)]
             image = tf.switch_case(orientation - 1, turns)
-        return number, _prepared(image, size)
+        return number, _prepared(image, size, channels)
 
     files = tf.data.Dataset.from_tensor_slices(columns)
     images = files.map(load, num_parallel_calls=os.cpu_count() or 1, deterministic=True).ignore_errors()
@@ -143,12 +144,14 @@ def without_autotuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def _prepared(image: tf.Tensor, size: tuple[int, int], central_fraction: float = 0.875) -> tf.Tensor:
+def _prepared(image: tf.Tensor, size: tuple[int, int], channels: int, central_fraction: float = 0.875) -> tf.Tensor:
+    if channels == 1:  # not every decoder gives one channel
+        image = tf.image.rgb_to_grayscale(image)
     middle = tf.image.central_crop(image, central_fraction)
     # TensorFlow's legacy bilinear resizing, whose grid begins at the corner; `tf.image.resize` has another grid. It
     # takes bytes, so a large image is never held as floats; the scale to [0, 1] differs by the rounding only.
     resized = tf.raw_ops.ResizeBilinear(images=middle[None], size=size) / 255
-    return tf.ensure_shape(resized[0], (*size, 3))
+    return tf.ensure_shape(resized[0], (*size, channels))
 
 
 def _entries(paths: list[str], numbers: range, read: Set[int]) -> tuple[str | Broken, ...]:

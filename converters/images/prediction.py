@@ -56,7 +56,7 @@ def predict(
     """
     logits = logits or model.logits()
     turned = 0
-    for batch in image_batches(paths, model.image_size, batch_size, upright):
+    for batch in image_batches(paths, model.image_size, batch_size, upright, model.channels):
         turned += batch.turned
         rows = iter(softmax(logits(batch.images)) if len(batch.images) else ())
         for entry in batch.entries:

@@ -83,6 +83,8 @@ class Report:
         notes: sentences that the reader should know.
         endpoints: how many endpoints the model has in inference mode; None for weights.
         partial: whether a comparison of fewer than half of them may pass.
+        agreement: whether the reference computes with 8-bit integers, so that cosine similarity and top-1 decide, not
+            the distance from the exact model: agreement, not parity.
     """
 
     comparison: str
@@ -93,6 +95,7 @@ class Report:
     notes: tuple[str, ...] = ()
     endpoints: int | None = None
     partial: bool = False
+    agreement: bool = False
 
     @property
     def passed(self) -> bool:

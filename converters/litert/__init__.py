@@ -1,0 +1,1 @@
+"""LiteRT models (``.tflite``) as sources and as references."""

@@ -1,0 +1,93 @@
+"""Opens a source as slim variables, graphs with folded batch norms included.
+
+`checkpoints` reads variables by their names. What a graph computes with them, and so what a folded graph holds, is
+known here.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+import checkpoints
+from converters.sources import Variables
+
+FOLDED = "frozen graph with folded batch norms"
+LITERT, LITERT_8_BIT = "LiteRT model", "LiteRT model, 8-bit"
+
+
+def open_source(origin: Variables, pristine: bool = False) -> checkpoints.VariableFile:
+    """Opens a source by slim names, as `checkpoints.open_variables` does, and graphs whose batch norms are folded.
+
+    A graph that has all variables under their names gives these. Otherwise it gives the kernels and biases of its
+    convolutions with everything folded in that scales and shifts their outputs: the weights of `mobilenets.fuse`.
+
+    Args:
+        origin: what `checkpoints.open_variables` takes, or a ``.tflite`` file.
+        pristine: as `checkpoints.open_variables` takes it.
+
+    Raises:
+        checkpoints.CheckpointError: the source cannot be read.
+        ConversionError: a graph cannot be folded.
+    """
+    if (file := litert_file(origin)) is not None:
+        return _open_litert(file)
+    graph = graph_file(origin)
+    if graph is None:
+        return checkpoints.open_variables(origin, pristine=pristine)
+    return _open_graph(graph)
+
+
+def graph_file(origin: object) -> pathlib.Path | None:
+    """The file that is a graph: the source itself, or a folder's ``saved_model.pb`` where that is a renamed one."""
+    if not isinstance(origin, str | pathlib.Path):
+        return None
+    from checkpoints.frozen_graph import is_graph
+    from checkpoints.locate import graph_named_saved_model
+
+    path = pathlib.Path(origin)
+    return path if is_graph(path) else graph_named_saved_model(path)
+
+
+def litert_file(origin: object) -> pathlib.Path | None:
+    """The source as a path where it is a ``.tflite`` file."""
+    if not isinstance(origin, str | pathlib.Path):
+        return None
+    path = pathlib.Path(origin)
+    return path if path.suffix == ".tflite" and path.is_file() else None
+
+
+def _open_litert(path: pathlib.Path) -> checkpoints.VariableFile:
+    from converters.litert.network import LiteRTNetwork
+
+    network = LiteRTNetwork(path)
+    held = checkpoints.VariableFile.from_arrays(network.variables(), str(path))
+    kind = LITERT_8_BIT if network.quantized else LITERT
+    return dataclasses.replace(held, path=path, format=kind, files=(path,), checked=False)
+
+
+def is_folded(names: Iterable[str]) -> bool:
+    """Whether slim variables are those of a folded model: convolutions have biases, and there is no batch norm."""
+    names = list(names)
+    biased = any(name.endswith("/biases") and "/Logits/" not in name for name in names)
+    return biased and not any("/BatchNorm/" in name for name in names)
+
+
+def _open_graph(path: pathlib.Path) -> checkpoints.VariableFile:
+    from checkpoints.frozen_graph import open_frozen_graph
+    from converters.graphs.folded import constants_by_name, folded_variables, has_named_variables, network_nodes
+    from converters.graphs.nodes import by_name, read_graph
+
+    try:
+        network = dict(network_nodes(by_name(read_graph(path), path), path))
+        variables = open_frozen_graph(path, constants_by_name(network))
+    except OSError as error:
+        raise checkpoints.CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    if network and not has_named_variables(network):
+        arrays: Mapping[str, np.ndarray] = folded_variables(network, path)
+        held = checkpoints.VariableFile.from_arrays(arrays, str(path))
+        return dataclasses.replace(held, path=path, format=FOLDED, files=(path,), checked=False)
+    if not variables:
+        raise checkpoints.CheckpointError(f"{path} holds no variables.")
+    return variables
