@@ -155,7 +155,8 @@ def _chain(nodes: Nodes, readers: Mapping[str, list[str]], name: str) -> list[st
 
 def _is_constant(nodes: Nodes, name: str) -> bool:
     """Whether a node depends on constants alone, and on few of them."""
-    found, open_names = set(), [name]
+    found: set[str] = set()
+    open_names = [name]
     while open_names:
         node = nodes.get(open_names.pop())
         if node is None or node.op in CONVOLUTIONS or node.op.startswith("Placeholder") or len(found) > 1000:
