@@ -90,7 +90,8 @@ def convert(
         head: "classification", "feature_vector" or "feature_map"; by default classification where the source holds
             logits, otherwise feature_vector (with a `ConversionWarning`).
         input_shape: ``(height, width)``, each possibly None, or with the channels, 3 or 1; by default the size
-            that the source's graph or module takes, or the image size of ``name``, or of the published model in the file's name, or 224.
+            that the source's graph or module takes, or the image size of ``name``, or of the published model in the
+            file's name, or 224.
         ema: "auto", "always" or "never": see `converters.averages.choose`.
         strict: whether NaN or infinity in a weight is an error rather than a `ConversionWarning`.
         **overrides: further arguments of `mobilenets.MobileNetV1`, `MobileNetV2` or `InceptionV2`. A

@@ -65,8 +65,13 @@ def _open_litert(path: pathlib.Path) -> checkpoints.VariableFile:
 
 
 def is_folded(names: Iterable[str]) -> bool:
-    """Whether slim variables are those of a folded model: a convolution other than the logits has a bias."""
-    return any(name.endswith("/biases") and "/Logits/" not in name for name in names)
+    """Whether slim variables are those of a folded model: convolutions other than the logits have biases, no batch norms.
+
+    The first convolution of Inception V2 has a bias and no batch norm in the original too.
+    """
+    names = list(names)
+    biases = any(name.endswith("/biases") and "/Logits/" not in name for name in names)
+    return biases and not any("/BatchNorm/" in name for name in names)
 
 
 def _open_graph(path: pathlib.Path) -> checkpoints.VariableFile:

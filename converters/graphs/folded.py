@@ -38,7 +38,7 @@ def network_nodes(nodes: Nodes, path: object) -> dict[str, NodeDef]:
 
 
 def has_named_variables(nodes: Nodes) -> bool:
-    """Whether every convolution has its kernel, and all but the logits a batch norm, as constants of slim's names.
+    """Whether every convolution has its kernel, and a batch norm or a bias, as constants of slim's names.
 
     A graph that computes the statistics of the batch counts as one that has: folding would lose its variables.
     """
@@ -47,8 +47,7 @@ def has_named_variables(nodes: Nodes) -> bool:
     constants = {plain_name(node.name) for node in nodes.values() if node.op == "Const"}
     return all(
         any(f"{scope}/{leaf}" in constants for leaf in _KERNELS)
-        and (f"{scope}/BatchNorm/moving_mean" in constants or _is_head(scope))
-        and (f"{scope}/biases" in constants or not _is_head(scope))
+        and (f"{scope}/BatchNorm/moving_mean" in constants or f"{scope}/biases" in constants)
         for scope, _ in convolutions(nodes)
     )
 
@@ -108,10 +107,6 @@ def _named(nodes: Nodes):
         for node in sorted(group, key=lambda node: node.op, reverse=True):
             full = "pointwise_weights" if separable else "weights"
             yield node.name, (scope, full if node.op == "Conv2D" else "depthwise_weights")
-
-
-def _is_head(scope: str) -> bool:
-    return "/Logits/" in scope
 
 
 def _kernel_of(node: NodeDef, path: object) -> str:
