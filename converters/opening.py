@@ -65,7 +65,7 @@ def _open_litert(path: pathlib.Path) -> checkpoints.VariableFile:
 
 
 def is_folded(names: Iterable[str]) -> bool:
-    """Whether slim variables are those of a folded model: convolutions other than the logits have biases, no batch norms.
+    """Whether slim variables are those of a folded model: its convolutions have biases and no batch norms.
 
     The first convolution of Inception V2 has a bias and no batch norm in the original too.
     """

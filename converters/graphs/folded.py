@@ -17,7 +17,7 @@ from converters.graphs.constants import attribute, shown
 from converters.graphs.endpoints import endpoint_ops, plain_name
 from converters.graphs.float64 import as_float64
 from converters.graphs.layers import CONVOLUTIONS, FUSED, computes_batch_statistics, convolutions
-from converters.graphs.nodes import bare, check_types, data_inputs, needed, source, through_identities
+from converters.graphs.nodes import bare, check_types, data_inputs, needed, source
 from converters.graphs.operations import check_operations
 from converters.graphs.sessions import as_it_stands
 
@@ -27,6 +27,7 @@ _PASSING = ("Identity", "BatchToSpaceND", "StopGradient")
 _FAKE_QUANTIZATION = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVarsPerChannel")
 _AFFINE = ("BiasAdd", "BiasAddV1", "Add", "AddV2", "Sub", *_SCALING, *_PASSING)
 _KERNELS = ("weights", "depthwise_weights", "pointwise_weights")
+_VARIABLES = (*_KERNELS, "biases", "gamma", "beta", "moving_mean", "moving_variance")
 
 Nodes = Mapping[str, NodeDef]
 
@@ -152,8 +153,13 @@ def _is_constant(nodes: Nodes, name: str) -> bool:
     """Whether a node depends on constants alone, and on few of them."""
     found, open_names = set(), [name]
     while open_names:
-        node = nodes.get(open_names.pop())
-        if node is None or node.op in CONVOLUTIONS or node.op.startswith("Placeholder") or len(found) > 1000:
+        name = open_names.pop()
+        if (
+            (node := nodes.get(name)) is None
+            or node.op in CONVOLUTIONS
+            or node.op.startswith("Placeholder")
+            or len(found) > 1000
+        ):
             return False
         if node.name not in found:
             found.add(node.name)
@@ -214,8 +220,12 @@ def constants_by_name(nodes: Nodes) -> list[str]:
     return [
         node.name
         for node in nodes.values()
-        if node.op == "Const" and through_identities(nodes, node.name) is node and _owner(node.name) in scopes
+        if node.op == "Const" and _leaf(node.name) in _VARIABLES and _owner(node.name) in scopes
     ]
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _owner(name: str) -> str:
