@@ -151,7 +151,8 @@ def _chain(nodes: Nodes, readers: Mapping[str, list[str]], name: str) -> list[st
 
 def _is_constant(nodes: Nodes, name: str) -> bool:
     """Whether a node depends on constants alone, and on few of them."""
-    found, open_names = set(), [name]
+    found: set[str] = set()
+    open_names = [name]
     while open_names:
         name = open_names.pop()
         if (
