@@ -3,6 +3,7 @@
 Reading the variables of the same checkpoint is measured against ``tf.train.load_checkpoint``, also in whole processes.
 """
 
+import importlib.util
 import logging
 import pathlib
 import statistics
@@ -20,6 +21,7 @@ METHOD = (
     "matplotlib, which Keras imports if it is installed, is hidden. The checkpoint is one of mobilenet_v2_1.0_224 from "
     "slim's trainer after one step, with moving averages of all trainable variables and two slots of RMSProp."
 )
+GRAPH, LITERT = "mobilenets convert frozen.pb", "mobilenets convert model.tflite"
 BARE, CONVERT, HELP = "python -c 'import tensorflow, keras'", "mobilenets convert", "mobilenets --help"
 # Keras imports matplotlib where it is installed, which users of the converter need not have, and which would make the
 # import that everything is compared with slower.
@@ -44,14 +46,20 @@ def measure(quick: bool) -> Result:
         prefix = pathlib.Path(folder, "mobilenet_v2_1.0_224.ckpt")
         log.info("conversion: making the checkpoint")
         run([*PYTHON, MAKE_CHECKPOINT, str(prefix)])
+        run([*PYTHON, MAKE_GRAPHS, str(prefix)])
         size = sum(path.stat().st_size for path in prefix.parent.glob(f"{prefix.name}.*"))
         output = ["-o", str(prefix.with_suffix(".keras")), "--force"]
         commands = {
             BARE: [*PYTHON, ALONE + "import tensorflow, keras"],
             CONVERT: [*PROGRAM, "convert", str(prefix), "--name", "mobilenet_v2_100_224", *output],
+            GRAPH: [*PROGRAM, "convert", str(prefix.with_suffix(".pb")), *output],
             HELP: [*PROGRAM, "--help"],
             **{name: [*PYTHON, ALONE + program.strip(), str(prefix)] for name, program in READERS.items()},
         }
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            log.info("conversion: ai-edge-litert is not installed, so no .tflite file is converted")
+        else:
+            commands[LITERT] = [*PROGRAM, "convert", str(prefix.with_suffix(".tflite")), *output]
         runs = {name: [] for name in commands}
         for turn in range(2 if quick else 12):
             log.info("conversion: turn %d", turn + 1)
@@ -67,6 +75,21 @@ MAKE_CHECKPOINT = """
 import sys
 from tests.oracle.files import write_checkpoint
 write_checkpoint(sys.argv[1], "mobilenet_v2", 1.0, averages=True, optimizer="rmsprop")
+"""
+
+
+MAKE_GRAPHS = """
+import sys
+import tensorflow as tf
+from tests.oracle.files import freeze
+from tests.oracle.recipes import made_up_variables
+from tests.oracle.run import variable_shapes
+prefix = sys.argv[1].removesuffix(".ckpt")
+variables = made_up_variables(variable_shapes("mobilenet_v2", 1.0))
+freeze(f"{prefix}.pb", "mobilenet_v2", variables, depth_multiplier=1.0, image_size=224, batch=1)
+names = ["input"], ["MobilenetV2/Predictions/Reshape_1"]
+converter = tf.compat.v1.lite.TFLiteConverter.from_frozen_graph(f"{prefix}.pb", *names)
+open(f"{prefix}.tflite", "wb").write(converter.convert())
 """
 
 

@@ -68,10 +68,13 @@ def _open_litert(path: pathlib.Path) -> checkpoints.VariableFile:
 
 
 def is_folded(names: Iterable[str]) -> bool:
-    """Whether slim variables are those of a folded model: convolutions have biases, and there is no batch norm."""
+    """Whether slim variables are those of a folded model: its convolutions have biases and no batch norms.
+
+    The first convolution of Inception V2 has a bias and no batch norm in the original too.
+    """
     names = list(names)
-    biased = any(name.endswith("/biases") and "/Logits/" not in name for name in names)
-    return biased and not any("/BatchNorm/" in name for name in names)
+    biases = any(name.endswith("/biases") and "/Logits/" not in name for name in names)
+    return biases and not any("/BatchNorm/" in name for name in names)
 
 
 def _open_graph(path: pathlib.Path) -> checkpoints.VariableFile:

@@ -278,7 +278,7 @@ def test_constructors_share_their_signature(family):
         "rescale_inputs",
         "name",
     ]
-    own = ("output_stride", "scale_last_layer", "variant", "minimalistic")
+    own = ("output_stride", "scale_last_layer", "variant", "minimalistic", "padding", "batch_norm_scale")
     parameters = inspect.signature(CONSTRUCTORS[family]).parameters
     assert [name for name in parameters if name not in own] == shared
     positional = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -150,6 +150,13 @@ def test_constants_without_identities_are_variables(tmp_path):
     assert all((found[name] == array).all() for name, array in expected.items())
 
 
+def test_an_inception_graph_that_is_not_folded_gives_its_variables(tmp_path):
+    """Its first convolution has a bias and no batch norm."""
+    frozen(tmp_path / "frozen.pb", "inception_v2")
+    found = converters.weights.slim_variables(converters.convert(tmp_path / "frozen.pb"))
+    assert found.keys() == variables_of("inception_v2").keys()
+
+
 def test_the_command_converts_and_verifies_a_folded_graph(tmp_path):
     path = tmp_path / "folded.pb"
     path.write_bytes(wholly_folded(path, "mobilenet_v1").SerializeToString())

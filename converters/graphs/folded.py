@@ -17,7 +17,7 @@ from converters.graphs.constants import attribute, shown
 from converters.graphs.endpoints import endpoint_ops, plain_name
 from converters.graphs.float64 import as_float64
 from converters.graphs.layers import CONVOLUTIONS, FUSED, computes_batch_statistics, convolutions
-from converters.graphs.nodes import bare, check_types, data_inputs, needed, source, through_identities
+from converters.graphs.nodes import bare, check_types, data_inputs, needed, source
 from converters.graphs.operations import check_operations
 from converters.graphs.sessions import as_it_stands
 
@@ -27,6 +27,7 @@ _PASSING = ("Identity", "BatchToSpaceND", "StopGradient")
 _FAKE_QUANTIZATION = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVarsPerChannel")
 _AFFINE = ("BiasAdd", "BiasAddV1", "Add", "AddV2", "Sub", *_SCALING, *_PASSING)
 _KERNELS = ("weights", "depthwise_weights", "pointwise_weights")
+_VARIABLES = (*_KERNELS, "biases", "gamma", "beta", "moving_mean", "moving_variance")
 
 Nodes = Mapping[str, NodeDef]
 
@@ -38,7 +39,7 @@ def network_nodes(nodes: Nodes, path: object) -> dict[str, NodeDef]:
 
 
 def has_named_variables(nodes: Nodes) -> bool:
-    """Whether every convolution has its kernel, and all but the logits a batch norm, as constants of slim's names.
+    """Whether every convolution has its kernel, and a batch norm or a bias, as constants of slim's names.
 
     A graph that computes the statistics of the batch counts as one that has: folding would lose its variables.
     """
@@ -47,8 +48,7 @@ def has_named_variables(nodes: Nodes) -> bool:
     constants = {plain_name(node.name) for node in nodes.values() if node.op == "Const"}
     return all(
         any(f"{scope}/{leaf}" in constants for leaf in _KERNELS)
-        and (f"{scope}/BatchNorm/moving_mean" in constants or _is_head(scope))
-        and (f"{scope}/biases" in constants or not _is_head(scope))
+        and (f"{scope}/BatchNorm/moving_mean" in constants or f"{scope}/biases" in constants)
         for scope, _ in convolutions(nodes)
     )
 
@@ -110,10 +110,6 @@ def _named(nodes: Nodes):
             yield node.name, (scope, full if node.op == "Conv2D" else "depthwise_weights")
 
 
-def _is_head(scope: str) -> bool:
-    return "/Logits/" in scope
-
-
 def _kernel_of(node: NodeDef, path: object) -> str:
     inputs = data_inputs(node)
     if len(inputs) < 2:
@@ -158,8 +154,13 @@ def _is_constant(nodes: Nodes, name: str) -> bool:
     found: set[str] = set()
     open_names = [name]
     while open_names:
-        node = nodes.get(open_names.pop())
-        if node is None or node.op in CONVOLUTIONS or node.op.startswith("Placeholder") or len(found) > 1000:
+        name = open_names.pop()
+        if (
+            (node := nodes.get(name)) is None
+            or node.op in CONVOLUTIONS
+            or node.op.startswith("Placeholder")
+            or len(found) > 1000
+        ):
             return False
         if node.name not in found:
             found.add(node.name)
@@ -220,8 +221,12 @@ def constants_by_name(nodes: Nodes) -> list[str]:
     return [
         node.name
         for node in nodes.values()
-        if node.op == "Const" and through_identities(nodes, node.name) is node and _owner(node.name) in scopes
+        if node.op == "Const" and _leaf(node.name) in _VARIABLES and _owner(node.name) in scopes
     ]
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _owner(name: str) -> str:
