@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from checkpoints import cache as store
-from checkpoints import files, kaggle
+from checkpoints import files, hugging_face, kaggle
 from checkpoints.archives import REGISTRY, archive_at
 from checkpoints.download import Progress, discard, download, offline
 from checkpoints.errors import CheckpointError, DownloadError, reason
@@ -73,7 +73,8 @@ def fetch(
 
     Args:
         name_or_url: a published model such as "mobilenet_v2_035_96", a hub handle such as
-            "google/imagenet/mobilenet_v2_035_96/classification/5", or an http or https URL.
+            "google/imagenet/mobilenet_v2_035_96/classification/5", an http or https URL, or "hf://owner/name", whose
+            path is a folder.
         cache: the folder for the files; by default the environment variable ``MOBILENETS_CACHE``, or else
             ``mobilenets`` in the platform's cache folder.
         sha256: the expected sha256 of the file, 64 hexadecimal digits.
@@ -112,6 +113,8 @@ def fetched(
     allow_unpinned: bool = False,
 ) -> Fetched:
     """As `fetch`, with the origin of the file: the URL or path that it first came from."""
+    if name_or_url.startswith(hugging_face.SCHEME):
+        return Fetched(hugging_face.download(name_or_url), name_or_url)
     groups = _groups(name_or_url)
     if not groups:
         _check_url(name_or_url)

@@ -54,7 +54,8 @@ def find_source(
     Args:
         name_or_path: a path that `checkpoints.open_variables` takes; arrays by name; a published model by its name,
             its archive's name or its hub handle; a hub module by its handle with "/classification" or
-            "/feature_vector"; or what this function returned.
+            "/feature_vector"; a repository of the Hugging Face Hub as "hf://owner/name"; or what this function
+            returned.
         progress: called with the bytes received and the bytes of the whole archive; see `checkpoints.fetch`.
         allow_unpinned: whether to accept an archive with another sha256 than the pinned one.
 
@@ -76,6 +77,9 @@ def find_source(
         return Source(name_or_path if located == path else located)
     if path.exists() or path.with_name(f"{path.name}.index").exists():
         return Source(name_or_path)
+    if str(name_or_path).startswith("hf://"):
+        file = checkpoints.fetched(str(name_or_path), progress=progress)
+        return Source(file.path, fetched_from=file.origin)
     try:
         info = mobilenets.get_model_info(str(name_or_path))
     except ValueError as error:

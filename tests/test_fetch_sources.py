@@ -13,6 +13,7 @@ import sys
 import tarfile
 import threading
 import time
+import types
 
 import pytest
 from click.testing import CliRunner
@@ -20,7 +21,7 @@ from click.testing import CliRunner
 import checkpoints
 import converters
 import mobilenets
-from checkpoints import archives, kaggle, origins
+from checkpoints import archives, hugging_face, kaggle, origins
 from checkpoints.reach import unreachable
 from converters.cli import main
 from converters.sources import find_source
@@ -263,6 +264,40 @@ def test_handles_on_kaggle():
     }.items():
         assert kaggle.handle(path) == f"google/{name}"
     assert kaggle.handle("google/imagenet/mobilenet_v1_100_224/classification/1") is None
+
+
+def test_a_module_from_kaggle(servers, tmp_path, monkeypatch):
+    servers(b"")[0].answers = [responds(404)]
+    asked = []
+    package = types.SimpleNamespace(model_download=lambda name: asked.append(name) or str(tmp_path))
+    monkeypatch.setitem(sys.modules, "kagglehub", package)
+    monkeypatch.setattr(origins, "unreachable", lambda urls: {})
+    assert checkpoints.fetched(NAME) == (
+        tmp_path,
+        "kaggle.com: google/mobilenet-v2/tensorFlow2/035-96-classification/2",
+    )
+    assert asked == ["google/mobilenet-v2/tensorFlow2/035-96-classification/2"]
+    monkeypatch.setenv("MOBILENETS_OFFLINE", "1")
+    assert "kaggle.com: " in refused() and len(asked) == 1
+
+
+def test_a_repository_of_the_hugging_face_hub(tmp_path, monkeypatch):
+    asked = []
+
+    def snapshot_download(name, **choices):
+        asked.append((name, choices["revision"], choices["local_files_only"]))
+        return str(tmp_path)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=snapshot_download))
+    monkeypatch.setattr(hugging_face, "unreachable", lambda urls: {})
+    source = find_source("hf://google/mobilenet_v2_1.0_224")
+    assert (source.path, source.fetched_from) == (tmp_path, "hf://google/mobilenet_v2_1.0_224")
+    monkeypatch.setenv("MOBILENETS_OFFLINE", "1")
+    find_source("hf://google/mobilenet_v2_1.0_224@main")
+    assert asked == [("google/mobilenet_v2_1.0_224", None, False), ("google/mobilenet_v2_1.0_224", "main", True)]
+    assert "expected hf://owner/name" in refused("hf://google")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert "mobilenets[huggingface]" in refused("hf://google/mobilenet_v2_1.0_224")
 
 
 @pytest.mark.long

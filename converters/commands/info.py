@@ -126,6 +126,7 @@ def _published_readable(info: mobilenets.ModelInfo) -> dict[str, object]:
         "multiply-adds": with_published(info.macs, info.published_macs_millions),
         "published_accuracy": f"top-1 {info.top1} %" + (f", top-5 {info.top5} %" if info.top5 else ""),
         "checkpoint": f"{info.checkpoint_path} in {info.checkpoint_url}",
+        "sha256": info.archives[0].sha256 or "not known",
         "hub_handle": info.hub_handle or "none",
     }
 
