@@ -13,6 +13,8 @@ import checkpoints
 import converters
 import mobilenets
 from converters.cli import main
+from converters.exporting.keras_applications import LEAVES, slim_scope
+from converters.parity.fingerprints import published_fingerprints
 from tests.networks import CONSTRUCTORS, set_weights, slim_weights
 from tests.oracle import made_up_images, made_up_variables
 
@@ -125,11 +127,15 @@ def test_the_command(tmp_path):
 
 
 @pytest.mark.long
-def test_the_published_weights_are_those_of_keras_applications(shared, tmp_path):
-    """The hub module of MobileNet V2 1.0 224 and the file that keras.applications downloads hold the same values."""
+def test_moving_statistics_are_those_of_keras_applications(shared, tmp_path):
+    """Those of a genuine hub module and of the file that keras.applications downloads.
+
+    The trainable variables differ: the file has averaged values, the module plain ones.
+    """
     module = shared / "hub" / "mobilenet_v2_100_224_feature_vector"
     table = shared / "fingerprints" / "keras_applications_mobilenet_v2_100_224_1000_classes.csv"
-    converters.export(converters.convert(module), tmp_path / "model.h5", "keras-applications")
+    conversion = converters.conversion_of(module)
+    converters.export(conversion.model, tmp_path / "model.h5", "keras-applications")
     with open(table, encoding="utf-8", newline="") as lines:
         rows = {row["variable_name"]: row["masked_crc32c_of_raw_le_bytes"] for row in csv.DictReader(lines)}
     found = {}
@@ -137,5 +143,21 @@ def test_the_published_weights_are_those_of_keras_applications(shared, tmp_path)
         for layer in file:
             for leaf, values in file[layer][layer].items():
                 found[f"{layer}/{leaf.removesuffix(':0')}"] = f"0x{checkpoints.masked_crc32c(values[()]):08x}"
-    assert len(found) == 260
-    assert found == {name: checksum for name, checksum in rows.items() if not name.startswith("predictions/")}
+    assert found.keys() == {name for name in rows if not name.startswith("predictions/")}
+    equal = {name for name in found if found[name] == rows[name]}
+    assert equal == {name for name in found if "/moving_" in name} and len(equal) == 104
+
+
+def test_names_of_the_published_weights(shared):
+    """Google's hub module with averaged values and keras.applications hold the same, layer by layer."""
+    table = shared / "fingerprints" / "keras_applications_mobilenet_v2_100_224_1000_classes.csv"
+    with open(table, encoding="utf-8", newline="") as lines:
+        rows = {row["variable_name"]: row["masked_crc32c_of_raw_le_bytes"] for row in csv.DictReader(lines)}
+    theirs = {}
+    for name, checksum in rows.items():
+        layer, _, leaf = name.partition("/")
+        theirs[f"{slim_scope(layer)}/{LEAVES.get(leaf, leaf)}"] = checksum
+    ours = published_fingerprints("mobilenet_v2_100_224")
+    logits = {name for name in theirs if "/Logits/" in name}
+    assert len(logits) == 2 and len(ours) == 260
+    assert {name: checksum for name, checksum in theirs.items() if name not in logits} == ours

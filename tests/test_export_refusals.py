@@ -21,7 +21,12 @@ def model() -> keras.Model:
 @pytest.mark.parametrize(
     ("name", "format", "choices", "sentence"),
     [
-        ("model.pb", "frozen", {}, "format must be one of savedmodel, litert, onnx, openvino, not 'frozen'"),
+        (
+            "model.pb",
+            "frozen",
+            {},
+            "format must be one of savedmodel, litert, onnx, openvino, keras-applications, transformers, not 'fr",
+        ),
         ("model.tflite", "litert", {"quantization": "int4"}, "quantization must be None or one of float16, int8"),
         ("model.onnx", "onnx", {"quantization": "float16"}, "Only litert can be quantized, not onnx"),
         ("model.tflite", "litert", {"quantization": "int8"}, "int8 needs images"),
