@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
+import numpy as np
 
 from checkpoints import snappy
 from checkpoints.checksum import mask
@@ -126,22 +127,24 @@ def write(stream: BinaryIO, items: Iterable[tuple[bytes, bytes]]) -> None:
     handles = []
     pending, key, position = bytearray(), b"", 0
 
-    def seal(block: bytes) -> bytes:
+    def seal(block: bytes | bytearray) -> bytes:
         """Writes a block and returns its handle."""
         nonlocal position
-        block += struct.pack("<II", 0, 1)  # one position to begin reading at: the first
-        data = block + b"\0"
-        stream.write(data + struct.pack("<I", mask(google_crc32c.value(data))))
-        start, position = position, position + len(block) + TRAILER
-        return to_varint(start) + to_varint(len(block))
+        end = struct.pack("<II", 0, 1)  # one position to begin reading at: the first
+        crc = google_crc32c.extend(google_crc32c.value(np.frombuffer(block, np.uint8)), end + b"\0")
+        stream.write(block)  # may be large, and is therefore not copied
+        stream.write(end + b"\0" + struct.pack("<I", mask(crc)))
+        start, size = position, len(block) + len(end)
+        position += size + TRAILER
+        return to_varint(start) + to_varint(size)
 
     for key, value in items:
         pending += _item(key, value)
         if len(pending) >= BLOCK_BYTES:
-            handles.append(_item(key, seal(bytes(pending))))
-            pending.clear()
+            handles.append(_item(key, seal(pending)))
+            pending = bytearray()
     if pending:
-        handles.append(_item(key, seal(bytes(pending))))
+        handles.append(_item(key, seal(pending)))
     footer = seal(b"") + seal(b"".join(handles))
     stream.write(footer.ljust(FOOTER - len(MAGIC), b"\0") + MAGIC)
 

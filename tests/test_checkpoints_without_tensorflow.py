@@ -54,7 +54,6 @@ class Module(tf.Module):
 
 def write_module(path):
     module = Module()
-    module.variables_ = module.variables_
     model = tf.train.Checkpoint()
     model.variables = module.variables_
     model.__call__ = module.__call__

@@ -71,7 +71,7 @@ def change_values(tensor, chance):
     other = chance.choice(("float_val", "int_val", "int64_val", "double_val", "half_val", "scomplex_val", "uint64_val"))
     kind = chance.choice(("field", "more", "fewer", "none", "content"))
     if kind == "field":
-        getattr(tensor, other).extend(abs(int(value)) for value in values)
+        getattr(tensor, other).extend([abs(int(value)) for value in values])
     elif kind == "more":
         values.extend(list(values) * chance.choice((1, 50)))
     elif kind == "fewer":
@@ -186,13 +186,8 @@ def outcome(path, checked):
     for name, array in loaded.items() if checked else ():
         expected = VARIABLES[name]
         same = array.size == expected.size and (array.reshape(-1) == expected.reshape(-1)).all()
-        assert same or array.tobytes() == expected.tobytes() or is_moved(array), name
+        assert same or array.tobytes() == expected.tobytes(), name
     return "right"
-
-
-def is_moved(array):
-    """Whether these are the values of another variable: an entry whose place and checksum are another's is valid."""
-    return any(array.tobytes() == other.tobytes() for other in [*VARIABLES.values(), WHOLE[:2], WHOLE[2:]])
 
 
 @pytest.mark.parametrize("number", [60, pytest.param(1000, marks=pytest.mark.long)])
