@@ -159,8 +159,8 @@ def embed(
     except filelock.Timeout as error:
         raise ValueError(f"Another process is writing {output}.") from error
     shutil.rmtree(parts, ignore_errors=True)
-    if sentence := turned_note(embedder.turned, upright):
-        note(sentence)
+    if turned := turned_note(embedder.turned, upright):
+        note(turned)
     return _report(output, metadata, resumed)
 
 

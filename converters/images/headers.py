@@ -60,7 +60,8 @@ def read_header(path: str) -> Header:
             # A PNG image without the tag would be decoded to search for it.
             tagged = "exif" in image.info or image.format == "TIFF"
             orientation = image.getexif().get(0x0112, 1) if tagged else 1
-            return Header(image.format, *image.size, orientation if orientation in range(1, 9) else 1)
+            width, height = image.size
+            return Header(image.format, width, height, orientation if orientation in range(1, 9) else 1)
     except Exception:  # Pillow's formats raise errors of many types. The decoder gives the reason.
         return Header()
 
