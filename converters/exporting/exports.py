@@ -45,7 +45,7 @@ class Export:
         images: Number of images that it was compared on.
         max_relative: Largest absolute difference of the outputs, over the largest absolute output of the Keras model.
         tolerance: The largest ``max_relative`` allowed.
-        top1_agreement: Share of images with the same largest output; None for feature maps. It is not printed for noise.
+        top1_agreement: Share of images with the same largest output; None for feature maps. Not printed for noise.
         noise: Whether the images were noise, not the user's.
         input_type: "float32", or "uint8" for a full-integer file.
         input_shape: Shape of the input, with None for any length.
