@@ -14,7 +14,7 @@ def foreign_kind(path: Path) -> str | None:
     if head.startswith(b"PK\3\4"):
         return _zip_kind(path)
     if head[4:8] == b"TFL3":
-        return "is a TensorFlow Lite model. Convert the checkpoint or the frozen graph that it was made from."
+        return "is a LiteRT (TensorFlow Lite) model, which holds no variables by name. converters.convert reads it."
     if head.startswith(b"\x80") and head[1:2] in b"\2\3\4\5":
         return f"is a Python pickle, as PyTorch writes them. {_SAVE_ARRAYS}"
     if head.startswith(b"\x93NUMPY"):

@@ -8,7 +8,7 @@ import converters
 from converters.exporting.formats import find_format
 from mobilenets import image_range
 from tests.networks import CONSTRUCTORS
-from tests.test_export_formats import network
+from tests.test_export_inference import network
 
 IMAGES = np.random.default_rng(0).random((6, 64, 64, 3), np.float32)
 
@@ -29,6 +29,7 @@ def test_the_range_of_the_whole_model(family):
         assert image_range(keras.Model(image, keras.layers.Dense(5)(inner(scaled)))) == (0, 255)
 
 
+@pytest.mark.long
 def test_full_integer_with_a_fixed_batch(tmp_path):
     import tensorflow as tf
 

@@ -37,8 +37,8 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, r
     """Print the likeliest classes of images, and their probabilities.
 
     MODEL is a .keras file, a checkpoint, or the name of a published model, which is downloaded. IMAGE is a file (JPEG,
-    PNG, GIF, BMP, WebP, TIFF or AVIF), a folder, or a glob in quotes. If one cannot be read, the reason is printed,
-    the other images are classified, and the exit status is 1.
+    PNG, GIF, BMP, WebP, TIFF or AVIF), a folder, or a glob in quotes. If an image cannot be read, the reason is
+    printed, the other images are classified, and the exit status is 1.
     """
     paths = image_paths(images, lists)
     any_broken = False

@@ -45,7 +45,8 @@ class Export:
         images: Number of images that it was compared on.
         max_relative: Largest absolute difference of the outputs, over the largest absolute output of the Keras model.
         tolerance: The largest ``max_relative`` allowed.
-        top1_agreement: Share of the user's images with the same largest output; None for noise and for feature maps.
+        top1_agreement: Share of images with the same largest output; None for feature maps. Not printed for noise.
+        noise: Whether the images were noise, not the user's.
         input_type: "float32", or "uint8" for a full-integer file.
         input_shape: Shape of the input, with None for any length.
         input_range: Lowest and highest value of the images, before they are quantized.
@@ -60,6 +61,7 @@ class Export:
     max_relative: float
     tolerance: float
     top1_agreement: float | None
+    noise: bool = False
     input_type: str = "float32"
     input_shape: tuple[int | None, ...] = ()
     input_range: tuple[float, float] = (0.0, 1.0)
@@ -70,7 +72,12 @@ class Export:
 
     def __str__(self) -> str:
         images = "1 image" if self.images == 1 else f"{self.images} images"
-        agreement = f"; the same class is first on {self.top1_agreement:.0%}" if self.top1_agreement is not None else ""
+        images = f"{images} of noise" if self.noise else images
+        agreement = (
+            f"; the same class is first on {self.top1_agreement:.0%}"
+            if self.top1_agreement is not None and not self.noise
+            else ""
+        )
         low, high = self.input_range
         bytes_in = ", as bytes 0 to 255 by the scale and zero point in the file" if self.input_type == "uint8" else ""
         return (
@@ -153,9 +160,8 @@ def export(
             images=len(images),
             max_relative=_max_relative(outputs, expected),
             tolerance=TOLERANCES[quantization],
-            top1_agreement=float((outputs.argmax(1) == expected.argmax(1)).mean())
-            if expected.ndim == 2 and not noise
-            else None,
+            top1_agreement=float((outputs.argmax(1) == expected.argmax(1)).mean()) if expected.ndim == 2 else None,
+            noise=noise,
             input_type=input_type,
             input_shape=(batch, *(images.shape[1:] if batch else model.input_shape[1:])),
             input_range=mobilenets.image_range(model),

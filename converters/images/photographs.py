@@ -19,8 +19,8 @@ def load_images(
     """Reads and prepares images, all in memory.
 
     Args:
-        paths: One or more JPEG, PNG, GIF (first frame), BMP or WebP files, or others that Pillow decodes
-            (TIFF, AVIF, HEIC).
+        paths: One or more JPEG, PNG, GIF (first frame), BMP or WebP files, or others that Pillow decodes (TIFF, AVIF,
+            HEIC).
         image_size: Height and width of the result; one number stands for both.
         channels: 3 for RGB, 1 for grayscale.
 
