@@ -222,7 +222,6 @@ FOREIGN = {
     "a PyTorch file": (_zip(["archive/data.pkl", "archive/data/0"]), "is a PyTorch file"),
     "a .npz file": (_npz, "is a NumPy .npz file"),
     "another zip": (_zip(["readme.txt"]), "is a zip archive without a checkpoint"),
-    "a .tflite file": (lambda path: path.write_bytes(b"\x20\0\0\0TFL3" + bytes(200)), "is a TensorFlow Lite model"),
     "an old PyTorch file": (lambda path: path.write_bytes(b"\x80\x02\x8a\nl\xfc" + bytes(90)), "is a Python pickle"),
     "a text graph": (lambda path: path.write_text('node {\n  name: "input"\n}\n'), "is a graph as text"),
 }
