@@ -12,6 +12,7 @@ from tensorflow.python.tools import optimize_for_inference_lib
 
 import converters
 from converters.cli import main
+from converters.weights import slim_variables
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
@@ -110,7 +111,7 @@ def test_a_folded_graph_gives_a_folded_model_with_the_same_outputs(tmp_path, fam
     path.write_bytes(KINDS[kind](path, family).SerializeToString())
     conversion = converters.conversion_of(path)
     assert any("folded" in note and "for inference" in note for note in conversion.notes)
-    found = converters.weights.slim_variables(conversion.model)
+    found = slim_variables(conversion.model)
     expected = folded_by_hand(variables_of(family))
     assert found.keys() == expected.keys()
     for name, array in expected.items():
@@ -137,14 +138,14 @@ def test_a_partly_folded_graph_passes_in_float64_too(tmp_path):
 def test_a_wholly_folded_graph_under_a_prefix(tmp_path):
     path = tmp_path / "folded.pb"
     path.write_bytes(prefixed(wholly_folded(path, "mobilenet_v1"), "import/net/").SerializeToString())
-    found = converters.weights.slim_variables(converters.convert(path))
+    found = slim_variables(converters.convert(path))
     assert found.keys() == folded_by_hand(variables_of("mobilenet_v1")).keys()
 
 
 def test_constants_without_identities_are_variables(tmp_path):
     path = tmp_path / "frozen.pb"
     path.write_bytes(graph_util.remove_training_nodes(frozen(path, "mobilenet_v1")).SerializeToString())
-    found = converters.weights.slim_variables(converters.convert(path))
+    found = slim_variables(converters.convert(path))
     expected = variables_of("mobilenet_v1")
     assert found.keys() == expected.keys()
     assert all((found[name] == array).all() for name, array in expected.items())
@@ -153,7 +154,7 @@ def test_constants_without_identities_are_variables(tmp_path):
 def test_an_inception_graph_that_is_not_folded_gives_its_variables(tmp_path):
     """Its first convolution has a bias and no batch norm."""
     frozen(tmp_path / "frozen.pb", "inception_v2")
-    found = converters.weights.slim_variables(converters.convert(tmp_path / "frozen.pb"))
+    found = slim_variables(converters.convert(tmp_path / "frozen.pb"))
     assert found.keys() == variables_of("inception_v2").keys()
 
 

@@ -12,6 +12,7 @@ import checkpoints
 import converters
 import mobilenets
 from converters.cli import main
+from converters.weights import assign
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
@@ -102,7 +103,7 @@ def test_a_model_that_keras_exports_is_known_by_its_sequence(tmp_path):
     """Its tensors have other names and its images are in [0, 1]."""
     built = mobilenets.MobileNetV1(0.25, (64, 64, 3), num_classes=10)
     variables = made_up_variables(variable_shapes("mobilenet_v1", 0.25, num_classes=10))
-    converters.weights.assign(built, variables)
+    assign(built, variables)
     converters.export(built, tmp_path / "model.tflite", "litert")
     conversion = converters.conversion_of(tmp_path / "model.tflite")
     assert any("in [0, 1]; the model" in note for note in conversion.notes)
