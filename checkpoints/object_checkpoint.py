@@ -26,7 +26,8 @@ def open_checkpoint(prefix: Path) -> VariableFile:
     try:
         graph = read_string(prefix, OBJECT_GRAPH)
         entries = entries_by_full_name(graph or b"", prefix)
-        return variables.renamed({name: entry for name, entry in entries.items() if entry in variables} or variables)
+        known = {name: entry for name, entry in entries.items() if entry in variables}
+        return variables.renamed(known) if known else variables
     except BaseException:
         variables.close()
         raise

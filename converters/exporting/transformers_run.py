@@ -99,7 +99,8 @@ def main(folder: str, taken: str, given: str) -> None:
             last = {f"{scope}/Logits": result.logits.numpy()} if classifies else {}
             default = result.logits if classifies else result.pooler_output
             parts.append({**outputs, **last, "default": default.numpy()})
-    np.savez(given, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    together: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    np.savez(given, **together)
 
 
 def _endpoints(family: str) -> Iterator[tuple[str, str]]:

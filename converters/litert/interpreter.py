@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,8 @@ def serve(folder_name: str) -> None:
         interpreter.invoke()
         for index, arrays in collected.items():
             arrays.append(_dequantized(interpreter.get_tensor(index), details[index]))
-    np.savez(folder / "tensors.npz", **{str(index): np.concatenate(arrays) for index, arrays in collected.items()})
+    tensors: dict[str, Any] = {str(index): np.concatenate(arrays) for index, arrays in collected.items()}
+    np.savez(folder / "tensors.npz", **tensors)
 
 
 def _quantized(image: np.ndarray, detail: dict) -> np.ndarray:
