@@ -59,7 +59,10 @@ def saved_model_kind(path: Path) -> str:
     """
     if (path / "tfhub_module.pb").is_file():
         return "hub module (TF1 format)"
-    roots = [graph.object_graph_def.nodes[0] for graph in _meta_graphs(path) if graph.object_graph_def.nodes]
+    graphs = _meta_graphs(path)
+    if not graphs:
+        raise CheckpointError(f"{path} is damaged: saved_model.pb in it has no graph, so it is no TF-Hub module.")
+    roots = [graph.object_graph_def.nodes[0] for graph in graphs if graph.object_graph_def.nodes]
     called = any(child.local_name in ("__call__", "variables") for root in roots for child in root.children)
     return "hub module (TF2 SavedModel)" if called else PLAIN
 

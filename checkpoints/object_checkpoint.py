@@ -34,7 +34,7 @@ def open_checkpoint(prefix: Path) -> VariableFile:
 
 
 def entries_by_full_name(graph: bytes, path: Path) -> dict[str, str]:
-    """Returns ``{variable name: entry of the checkpoint}`` of a graph of objects; empty if names are not unique."""
+    """Returns ``{variable name: entry of the checkpoint}`` of a graph of objects; empty if they are not unique scoped names."""
     try:
         nodes = parse("TrackableObjectGraph", graph).nodes
     except WireError:
@@ -42,6 +42,9 @@ def entries_by_full_name(graph: bytes, path: Path) -> dict[str, str]:
     values = {a.checkpoint_key: a.full_name for node in nodes for a in node.attributes if a.name == "VARIABLE_VALUE"}
     named = {key: name for key, name in values.items() if name}
     # Keras numbers the layers of a model in these paths; its variables have names within their layer only.
-    if max(Counter(named.values()).values(), default=2) > 1 or any("layer_with_weights-" in key for key in values):
+    # Names without a scope, such as "Variable", say less than the paths.
+    unscoped = not any("/" in name for name in named.values())
+    repeated = max(Counter(named.values()).values(), default=2) > 1
+    if repeated or unscoped or any("layer_with_weights-" in key for key in values):
         return {}
     return {name: key for key, name in named.items()}

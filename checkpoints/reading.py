@@ -110,6 +110,7 @@ def _open(path: Path, pristine: bool = False) -> VariableFile:
     raise CheckpointError(
         f"{path} is not a file of variables: it is neither a TensorFlow checkpoint nor a frozen "
         "graph, an HDF5 file, a safetensors file or an archive of one."
+        + (" If it is a checkpoint, as its name says, it is damaged." if ".ckpt" in path.name else "")
     )
 
 

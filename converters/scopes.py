@@ -196,11 +196,13 @@ def no_network(names: Iterable[str], source: str) -> str:
     text = f"{source} holds no network of {', '.join(SCOPES.values())}: its variables are in {_counts(names)}."
     if any(name.endswith(":0") for name in names) and not any(name.endswith("weights:0") for name in names):
         return f"{text} It is already a Keras model, or the weights of one: load it with Keras."
-    if any(_KERAS_OBJECTS.fullmatch(name) for name in names):
-        return f"{text} It is a checkpoint of Keras objects, whose variables have no slim names: load it with Keras."
     counts = Counter(next((kind for part, kind in _OTHER_NETWORKS if part in name.lower()), "") for name in names)
     kind, _ = counts.most_common(1)[0] if counts else ("", 0)
-    return f"{text} It is {kind}." if kind else text
+    if kind:
+        return f"{text} It is {kind}."
+    if any(_KERAS_OBJECTS.fullmatch(name) for name in names):
+        return f"{text} It is a checkpoint of Keras objects, whose variables have no slim names: load it with Keras."
+    return text
 
 
 def outside_scopes(names: Iterable[str], path: str) -> Mapping[str, int]:

@@ -163,7 +163,9 @@ class ModelInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the attributes as JSON values."""
-        return dataclasses.asdict(self) | {"archives": [dataclasses.asdict(archive) for archive in self.archives]}
+        return dataclasses.asdict(self) | {
+            "archives": [dataclasses.asdict(archive) | {"mirrors": list(archive.mirrors)} for archive in self.archives]
+        }
 
 
 def list_models(family: str | None = None) -> list[str]:

@@ -425,7 +425,7 @@ BAD_ARGUMENTS = [
     ({"input_shape": (31, 224, 3)}, "input_shape"),
     ({"input_shape": (224, 31, 3)}, "input_shape"),
     ({"input_shape": (224.0, 224, 3)}, "input_shape"),
-    ({"input_shape": (224, 224, 1)}, "input_shape"),
+    ({"input_shape": (224, 224, 2)}, "input_shape"),
     ({"input_shape": (224, 224)}, "input_shape"),
     ({"input_shape": (1, 224, 224, 3)}, "input_shape"),
     ({"input_shape": 224}, "input_shape"),

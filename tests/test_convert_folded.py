@@ -199,4 +199,4 @@ def test_the_saved_model_file_alone_names_its_folder(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01\x12\x04\x0a\x02\x08\x01")
     result = CliRunner().invoke(main, ["convert", str(tmp_path / "saved_model.pb"), "-o", str(tmp_path / "m.keras")])
     assert result.exit_code == 2
-    assert "give its folder" in result.output
+    assert "is a SavedModel without variables" in result.output

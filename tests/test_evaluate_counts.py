@@ -105,7 +105,13 @@ def test_no_readable_image(model, tmp_path):
 
 def test_the_journal_is_json_of_counts(tmp_path):
     evaluation._write(tmp_path / "j", "job", Evaluation(3, 1, 2))
-    assert json.loads((tmp_path / "j").read_text())["counts"] == {"done": 3, "top1": 1, "top5": 2, "broken": []}
+    assert json.loads((tmp_path / "j").read_text())["counts"] == {
+        "done": 3,
+        "top1": 1,
+        "top5": 2,
+        "one_higher": 0,
+        "broken": [],
+    }
 
 
 LABELS = ("background", "tench", "giant panda", "crane", "crane", *(f"thing {number}" for number in range(996)))

@@ -125,23 +125,35 @@ def test_fused_training_step_updates_moving_statistics_as_golden(name):
         assert_matches_summary(step.moving[variable], summary, 2e-5, variable)
 
 
-@pytest.mark.parametrize("family", oracle.FAMILIES)
-def test_names_shapes_and_endpoints_are_those_on_record(family, shared):
+RECORDS = {
+    "mobilenet_v1": ("mobilenet_v1", "large", 64),
+    "mobilenet_v2": ("mobilenet_v2", "large", 64),
+    "inception_v2": ("inception_v2", "large", 64),
+    "mobilenet_v3_large": ("mobilenet_v3", "large", 224),
+    "mobilenet_v3_large_minimalistic": ("mobilenet_v3", "large_minimalistic", 224),
+    "mobilenet_v3_small": ("mobilenet_v3", "small", 224),
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_names_shapes_and_endpoints_are_those_on_record(record, shared):
     """Every published multiplier: variables in slim's order, and the endpoints."""
+    family, variant, size = RECORDS[record]
     folder = shared / "reference" / "variables"
-    with open(folder / f"{family}.tsv", newline="") as file:
+    with open(folder / f"{record}.tsv", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     columns = [column for column in rows[0] if column.startswith("shape")]
     for column in columns:
         multiplier = float(column.partition("@")[2] or 1)
-        shapes = oracle.variable_shapes(family, multiplier)
+        shapes = oracle.variable_shapes(family, multiplier, variant=variant)
         expected = [(row["name"], tuple(map(int, row[column].split("x")))) for row in rows]
         assert list(shapes.items()) == expected, column
 
-    with open(folder / f"{family}_endpoints.tsv", newline="") as file:
+    with open(folder / f"{record}_endpoints.tsv", newline="") as file:
         endpoints = {hub_name(row["endpoint"]) for row in csv.DictReader(file, delimiter="\t")}
-    made_up = oracle.made_up_variables(oracle.variable_shapes(family, 1.0))
-    assert set(oracle.run(family, made_up, oracle.made_up_images(64, 64), depth_multiplier=1.0)) == endpoints
+    made_up = oracle.made_up_variables(oracle.variable_shapes(family, 1.0, variant=variant))
+    outputs = oracle.run(family, made_up, oracle.made_up_images(size, size), depth_multiplier=1.0, variant=variant)
+    assert set(outputs) == endpoints
 
 
 def test_made_up_variables_keep_float32_rounding_small():

@@ -227,9 +227,9 @@ def test_provenance_does_not_trust_the_manifest(converted, tmp_path):
     manifest["variables"]["MobilenetV1/Conv2d_0/weights"]["masked_crc32c"] = "0x00000000"
     shutil.copy(folder / "model.keras", tmp_path)
     path = tmp_path / "model.keras"
-    assert provenance_of(model, path, {})["Model"]["manifest"] == "none: model.manifest.json is not there"
+    assert provenance_of(model, path, {})["Model"]["manifest"] == "none: model.manifest.json does not exist"
     (tmp_path / "model.manifest.json").write_text(json.dumps(manifest))
-    assert "1 variables are not as it lists them" in provenance_of(model, path, {})["Model"]["manifest"]
+    assert "1 variables differ from it" in provenance_of(model, path, {})["Model"]["manifest"]
     (tmp_path / "model.manifest.json").write_text("{}")
     assert "is not a manifest" in provenance_of(model, path, {})["Model"]["manifest"]
 

@@ -60,7 +60,7 @@ def run_folder(folder: str | os.PathLike[str], images: np.ndarray) -> dict[str, 
         if ended.returncode or not given.is_file():
             last = ended.stderr.strip().rpartition("\n")[2] or f"exit status {ended.returncode}"
             raise ConversionError(f"transformers does not run {folder}: {last}")
-        with np.load(given) as outputs:
+        with np.load(given, allow_pickle=False) as outputs:
             return dict(outputs)
 
 
@@ -89,7 +89,7 @@ def main(folder: str, taken: str, given: str) -> None:
     network = getattr(model, config["model_type"], model)
     for module, name in _endpoints(config["model_type"]):
         network.get_submodule(module).register_forward_hook(keep(name))
-    images = torch.from_numpy(np.load(taken)).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.load(taken, allow_pickle=False)).permute(0, 3, 1, 2)
     parts: list[dict[str, Any]] = []
     for batch in (images[:1], *images[1:].split(BATCH)):
         if len(batch):

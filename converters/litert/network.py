@@ -132,10 +132,10 @@ class LiteRTNetwork:
     def _refuse_foreign(self) -> None:
         for tensor in self.model.tensors:
             for part, what in _FOREIGN.items():
-                if part in tensor.name and part not in SCOPES.values():
+                if part in tensor.name:
                     raise ConversionError(
                         f"{self.path} is {what} (it has {tensor.name}); expected a classifier or feature extractor of "
-                        f"{', '.join(SCOPES.values())}."
+                        f"{', '.join(scope for scope in SCOPES.values() if scope not in _FOREIGN)}."
                     )
 
     def _identified(self) -> tuple[str, list[tuple[str, str]]]:
