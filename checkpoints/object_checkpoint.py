@@ -34,7 +34,7 @@ def open_checkpoint(prefix: Path) -> VariableFile:
 
 
 def entries_by_full_name(graph: bytes, path: Path) -> dict[str, str]:
-    """Returns ``{variable name: entry of the checkpoint}`` of objects; empty if names are not unique or without scope."""
+    """Returns ``{variable name: entry}`` of a graph of objects; empty if names are not unique or lack a scope."""
     try:
         nodes = parse("TrackableObjectGraph", graph).nodes
     except WireError:
