@@ -22,7 +22,7 @@ _GRAPH_FIELDS = {1: 2, 2: 2, 3: 0, 4: 2, 5: 2}
 
 SUFFIXES = (".pb", ".pbtxt")
 # The first byte of a graph with nodes; a SavedModel begins with its version.
-_NODE = b"\x0a"
+NODE = b"\x0a"
 
 
 def is_graph(path: Path) -> bool:
@@ -45,7 +45,7 @@ def graph_bytes(path: Path) -> bytes:
             return text_format.Parse(data.decode(), tf.compat.v1.GraphDef()).SerializeToString()
         except (text_format.ParseError, UnicodeDecodeError):
             raise CheckpointError(f"{path} is not a text graph: it cannot be decoded as one.") from None
-    if path.name == "saved_model.pb" and not data.startswith(_NODE):
+    if path.name == "saved_model.pb" and not data.startswith(NODE):
         raise CheckpointError(
             f"{path} is not a frozen graph but part of a SavedModel; give its folder {path.parent} instead."
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from checkpoints import sstable
 from checkpoints.errors import CheckpointError, CheckpointNotFound
+from checkpoints.frozen_graph import NODE
 from checkpoints.saved_slices import SHARD
 from checkpoints.state_file import newest_checkpoint
 
@@ -77,7 +78,7 @@ def graph_named_saved_model(path: Path) -> Path | None:
 def _begins_like_a_graph(file: Path) -> bool:
     """Whether a protobuf message begins with a node, as a graph does; a SavedModel begins with its version."""
     with open(file, "rb") as stream:
-        return stream.read(1) == b"\n"
+        return stream.read(1) == NODE
 
 
 def checkpoints_in(folder: Path, pattern: str = "*") -> list[Path]:

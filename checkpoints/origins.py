@@ -131,8 +131,7 @@ def fetched(
     found = search.run(groups)
     if found is None:
         raise DownloadError(_nothing_found(name_or_url, groups, search.answers))
-    if sha256 and found.path.is_file() and files.sha256(found.path) != sha256.lower():
-        digest = files.sha256(found.path)
+    if sha256 and found.path.is_file() and (digest := files.sha256(found.path)) != sha256.lower():
         raise DownloadError(f"{found.path} has the sha256 {digest}, but {sha256.lower()} is expected.")
     return found
 

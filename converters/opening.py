@@ -62,8 +62,12 @@ def _open_litert(path: pathlib.Path) -> checkpoints.VariableFile:
     from converters.litert.network import LiteRTNetwork
 
     network = LiteRTNetwork(path)
-    held = checkpoints.VariableFile.from_arrays(network.variables(), str(path))
-    kind = LITERT_8_BIT if network.quantized else LITERT
+    return _computed(network.variables(), path, LITERT_8_BIT if network.quantized else LITERT)
+
+
+def _computed(arrays: Mapping[str, np.ndarray], path: pathlib.Path, kind: str) -> checkpoints.VariableFile:
+    """Variables that are not in a file under their names, but computed from it."""
+    held = checkpoints.VariableFile.from_arrays(arrays, str(path))
     return dataclasses.replace(held, path=path, format=kind, files=(path,), checked=False)
 
 
@@ -88,9 +92,7 @@ def _open_graph(path: pathlib.Path) -> checkpoints.VariableFile:
     except OSError as error:
         raise checkpoints.CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     if network and not has_named_variables(network):
-        arrays: Mapping[str, np.ndarray] = folded_variables(network, path)
-        held = checkpoints.VariableFile.from_arrays(arrays, str(path))
-        return dataclasses.replace(held, path=path, format=FOLDED, files=(path,), checked=False)
+        return _computed(folded_variables(network, path), path, FOLDED)
     if not variables:
         raise checkpoints.CheckpointError(f"{path} holds no variables.")
     return variables

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from checkpoints import VariableFile
 from converters.averages import AVERAGE, CheckpointNames
 from converters.dense_head import dense_heads
+from converters.differences import MOST_NAMES
 from converters.recognition import Network, recognise
 from converters.roles import RANGES, roles
 from converters.scopes import find_scope, is_own_layer, outside_scopes, relative_names
+from converters.text import few
 from converters.weights import logits_names
 from mobilenets.families import convolutions
-
-MOST_NAMES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,8 @@ def network_view(source: VariableFile, label: str, scope: str | None = None) -> 
     on_top = [name for name in others if name in set(inside.values())]
     outside = [name for name in others if name not in set(on_top)]
     if on_top:
-        notes.append(f"In {found.path or 'its scope'}, but not of the network, and set aside: {_few(on_top)}.")
+        listed = few(on_top, MOST_NAMES)
+        notes.append(f"In {found.path or 'its scope'}, but not of the network, and set aside: {listed}.")
     if outside:
         counts = ", ".join(f"{count} in {scope}" for scope, count in outside_scopes(outside, found.path).items())
         notes.append(f"Outside of the network {found.path}, and set aside: {counts}.")
@@ -123,8 +124,3 @@ def _features(network: Network) -> int:
     """How many features go into the logits."""
     layers = convolutions(network.family, network.depth_multiplier, **network.options)
     return layers[-1].in_channels
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more

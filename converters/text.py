@@ -13,6 +13,13 @@ def shape_text(shape: Iterable[int | None]) -> str:
     return "x".join("any" if size is None else str(size) for size in shape) or "scalar"
 
 
+def few(names: Iterable[str], most: int) -> str:
+    """Returns the first names, and how many more there are: ``a, b and 3 more``."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def facts_table(facts: Mapping[str, object]) -> Table:
     """Returns a table of names and values, a row each."""
     table = plain_table(show_header=False)

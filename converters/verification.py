@@ -27,6 +27,7 @@ from converters.parity.outputs import own_outputs
 from converters.parity.report import OutputRow, Report
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
 from converters.sources import Source, Variables, find_source
+from converters.text import few
 from converters.weights import slim_variables, weights_by_slim_name
 from mobilenets.options import check_momentum
 
@@ -214,8 +215,8 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, _, parti
     endpoints = mobilenets.endpoints(model)
     if not endpoints.keys() & expected.keys():
         raise ConversionError(
-            f"{name} and {reference} are different networks and share no endpoint: {_few(endpoints)} in the model, "
-            f"{_few(expected)} in the reference."
+            f"{name} and {reference} are different networks and share no endpoint: {few(endpoints, 5)} in the model, "
+            f"{few(expected, 5)} in the reference."
         )
     folded_model = is_folded(weights_by_slim_name(model))
     folded = graph.scales_outputs if folded_model else graph.folded
@@ -287,19 +288,13 @@ def _report(name, reference, rows, tolerance, notes, endpoints, partial) -> Repo
     report = Report("outputs", name, reference, rows, tolerance, tuple(notes), len(endpoints), partial)
     missing = [endpoint for endpoint in endpoints if endpoint not in {row.name for row in rows}]
     if missing:
-        notes.append(f"The reference has no {_few(missing)}.")
+        notes.append(f"The reference has no {few(missing, 5)}.")
     if not report.enough:
         notes.append(
             "Fewer than half of the model's endpoints were compared, so this proves too little to pass; say --partial "
             "(partial=True) if they are enough for you."
         )
     return Report("outputs", name, reference, rows, tolerance, tuple(notes), len(endpoints), partial)
-
-
-def _few(names, most: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _images(

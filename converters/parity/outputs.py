@@ -29,7 +29,7 @@ def endpoints_as_built(model: keras.Model, dtype: str, training: bool = False) -
     A model that takes [-1, 1] gets the images in that range. In training mode its moving statistics are updated.
     """
     endpoints = keras.Model(model.input, mobilenets.endpoints(model))
-    unit_range = takes_unit_range(model)
+    unit_range = rescales_inputs(model)
 
     def run(images: np.ndarray) -> Arrays:
         images = images.astype(dtype)
@@ -37,11 +37,6 @@ def endpoints_as_built(model: keras.Model, dtype: str, training: bool = False) -
         return {name: _array(output) for name, output in outputs.items()}
 
     return run
-
-
-def takes_unit_range(model: keras.Model) -> bool:
-    """Whether a model takes images in [0, 1], which it rescales itself, rather than in [-1, 1]."""
-    return rescales_inputs(model)
 
 
 def _array(output) -> np.ndarray:

@@ -89,6 +89,12 @@ def verify_variables(
         scope: the scope of the network in the source; None where it has only one network.
     """
     view = network_view(checkpoints.open_variables(variables), reference, scope)
+    return _compared_view(name, found, view, reference, ema, published)
+
+
+def _compared_view(
+    name: str, found: Arrays, view: NetworkView, reference: str, ema: str, published: str | None
+) -> Report:
     reports = dict(_reports(name, found, view, reference, ema))
     policy, best = min(reports.items(), key=lambda item: sum(not row.passed for row in item[1].rows))
     others = [note for report in reports.values() for note in report.notes if report is not best]
@@ -143,12 +149,11 @@ def verify_saved(
         scope: the scope of the network in the source.
         background_dropped: whether class 0 of the source was left out.
     """
-    shapes = network_view(checkpoints.open_variables(variables), source, scope).shapes
-    if background_dropped:
-        shapes = shapes_without_background(shapes)
+    view = network_view(checkpoints.open_variables(variables), source, scope)
+    shapes = shapes_without_background(view.shapes) if background_dropped else view.shapes
     new = [key for key, array in found.items() if is_logits(key) and shapes.get(key) != array.shape]
     taken = {key: array for key, array in found.items() if key not in new}
-    report = verify_variables(name, taken, variables, source, "always" if averaged else "never", published, scope)
+    report = _compared_view(name, taken, view, source, "always" if averaged else "never", published)
     if new:
         note = f"The classification layer is new, and was not compared: {', '.join(new)}."
         report = dataclasses.replace(report, notes=(*report.notes, note))
