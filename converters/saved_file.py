@@ -13,11 +13,11 @@ from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
 from converters.opening import graph_file, litert_file
+from converters.output_verification import verify_outputs
 from converters.parity.report import Report, WeightRow
 from converters.parity.weights import compared_structure, verify_saved
 from converters.sources import Variables
 from converters.structure import structure
-from converters.verification import verify_outputs
 from converters.weights import slim_variables
 from mobilenets.families import FAMILIES
 
