@@ -66,27 +66,27 @@ class Search:
         self._unreachable: dict[str, str] = {}
 
     def run(self, groups: Sequence[Sequence[Candidate]], repository: str | None = None) -> Fetched | None:
-        """Returns the first file that is found and accepted.
+        """Returns the first file that a source has and that is accepted.
 
         Args:
-            groups: what would do, the better first.
+            groups: the files that are accepted, the better first.
             repository: the repository of the Hugging Face Hub to ask last.
         """
-        if found := self._recorded(groups):  # without a lock: the cache may be read-only
-            return found
+        if result := self._recorded(groups):  # without a lock: the cache may be read-only
+            return result
         first = self._path(groups[0][0])
         bases = mirrors()
         try:
             with store.locked(first):
                 self._connect(base for base in bases if _is_url(base))
                 for group in groups:
-                    found = self._cached(group) or self._mirrored(group, bases)
-                    if not found and group is groups[0]:
+                    result = self._cached(group) or self._mirrored(group, bases)
+                    if not result and group is groups[0]:
                         published = [url for some in groups for item in some for url in item.urls]
                         self._connect([*published, kaggle.SITE, *([hugging_face.site()] if repository else [])])
-                    found = found or self._published(group)
-                    if found:
-                        return found
+                    result = result or self._published(group)
+                    if result:
+                        return result
         except OSError as error:
             if isinstance(error, CheckpointError):
                 raise
@@ -94,8 +94,8 @@ class Search:
             raise DownloadError(f"{first.name} cannot be stored in {first.parent}: {why}.") from error
         return self._from_kaggle(groups[-1][-1]) or self._from_hugging_face(repository)
 
-    def _path(self, wanted: Candidate) -> Path:
-        return store.path_of(wanted.url, self.cache, wanted.file)
+    def _path(self, candidate: Candidate) -> Path:
+        return store.path_of(candidate.url, self.cache, candidate.file)
 
     def _connect(self, urls: Iterable[str]) -> None:
         if not offline():
@@ -103,26 +103,26 @@ class Search:
 
     def _recorded(self, groups: Iterable[Sequence[Candidate]]) -> Fetched | None:
         for group in groups:
-            for wanted in group:
-                file = self._path(wanted)
+            for candidate in group:
+                file = self._path(candidate)
                 try:
                     if store.is_recorded(file):
-                        self._check(file, wanted, group)
-                        return Fetched(file, store.origin(file) or wanted.url)
+                        self._check(file, candidate, group)
+                        return Fetched(file, store.origin(file) or candidate.url)
                 except CheckpointError:
                     continue  # `_cached` keeps the reason
         return None
 
     def _cached(self, group: Sequence[Candidate]) -> Fetched | None:
-        for wanted in group:
-            file = self._path(wanted)
+        for candidate in group:
+            file = self._path(candidate)
             answer = "not there"
             if file.exists():
                 try:
-                    self._check(file, wanted, group)
+                    self._check(file, candidate, group)
                     if not store.is_recorded(file):
-                        store.write_record(wanted.url, file, files.sha256(file))
-                    return Fetched(file, store.origin(file) or wanted.url)
+                        store.write_record(candidate.url, file, files.sha256(file))
+                    return Fetched(file, store.origin(file) or candidate.url)
                 except CheckpointError as error:
                     answer = _without(error, file)
             self.answers.append((str(file), answer))
@@ -134,39 +134,39 @@ class Search:
         for base in bases:
             for item in items:
                 if _is_url(base):
-                    found = self._from_url(f"{base.rstrip('/')}/{item.under}", item, group, base)
+                    result = self._from_url(f"{base.rstrip('/')}/{item.under}", item, group, base)
                 else:
-                    found = self._from_file(Path(base).expanduser() / item.under, item, group)
-                if found:
-                    return found
+                    result = self._from_file(Path(base).expanduser() / item.under, item, group)
+                if result:
+                    return result
         return None
 
     def _published(self, group: Sequence[Candidate]) -> Fetched | None:
         """From the URLs that the files were published at."""
-        for wanted in group:
-            if not (wanted.sha256 or wanted.first_use or self.allow_unpinned):
-                self.answers.append((wanted.url, "not asked: no sha256 of it is known (--allow-unpinned asks)"))
+        for candidate in group:
+            if not (candidate.sha256 or candidate.first_use or self.allow_unpinned):
+                self.answers.append((candidate.url, "not asked: no sha256 of it is known (--allow-unpinned asks)"))
                 continue
-            for url in wanted.urls:
-                if found := self._from_url(url, wanted, group, url):
-                    return found
+            for url in candidate.urls:
+                if result := self._from_url(url, candidate, group, url):
+                    return result
         return None
 
-    def _from_file(self, source: Path, wanted: Candidate, group: Sequence[Candidate]) -> Fetched | None:
+    def _from_file(self, source: Path, candidate: Candidate, group: Sequence[Candidate]) -> Fetched | None:
         if not source.is_file():
             self.answers.append((str(source), "not there"))
             return None
-        part = self._part(str(source), wanted)
+        part = self._part(str(source), candidate)
         try:
             shutil.copyfile(source, part)
         except OSError as error:
             discard(part)
             self.answers.append((str(source), error.strerror or reason(error)))
             return None
-        return self._kept(part, str(source), wanted, group)
+        return self._kept(part, str(source), candidate, group)
 
-    def _from_url(self, url: str, wanted: Candidate, group: Sequence[Candidate], host: str) -> Fetched | None:
-        part = self._part(url, wanted)
+    def _from_url(self, url: str, candidate: Candidate, group: Sequence[Candidate], host: str) -> Fetched | None:
+        part = self._part(url, candidate)
         try:
             if host in self._unreachable:
                 raise DownloadError(self._unreachable[host])
@@ -174,18 +174,18 @@ class Search:
         except DownloadError as error:
             self.answers.append((url, _without(error, url)))
             return None
-        return self._kept(part, url, wanted, group)
+        return self._kept(part, url, candidate, group)
 
-    def _part(self, source: str, wanted: Candidate) -> Path:
+    def _part(self, source: str, candidate: Candidate) -> Path:
         """A part of its own for each source: the rest of one file never follows the beginning of another."""
-        file = self._path(wanted)
+        file = self._path(candidate)
         file.parent.mkdir(parents=True, exist_ok=True)
         return file.with_name(f"{file.name}.{store.short_digest(source)}.part")
 
-    def _kept(self, part: Path, source: str, wanted: Candidate, group: Sequence[Candidate]) -> Fetched | None:
+    def _kept(self, part: Path, source: str, candidate: Candidate, group: Sequence[Candidate]) -> Fetched | None:
         """Moves a complete download into the cache, under the name of the archive whose sha256 it has."""
         try:
-            file = self._path(self._check(part, wanted, group))
+            file = self._path(self._check(part, candidate, group))
             store.check_gzip(source, part)
         except CheckpointError as error:
             discard(part)
@@ -196,16 +196,16 @@ class Search:
             rest.unlink(missing_ok=True)
         return Fetched(file, source)
 
-    def _check(self, file: Path, wanted: Candidate, group: Sequence[Candidate]) -> Candidate:
+    def _check(self, file: Path, candidate: Candidate, group: Sequence[Candidate]) -> Candidate:
         """Returns which of the files it is, and refuses one that is none."""
         digest = files.sha256(file)
         for item in group:
             if item.sha256 == digest:
                 return item
         pins = [item.sha256 for item in group if item.sha256]
-        if self.allow_unpinned or wanted.first_use:
-            store.check_recorded(self._path(wanted), file, digest)
-            return wanted
+        if self.allow_unpinned or candidate.first_use:
+            store.check_recorded(self._path(candidate), file, digest)
+            return candidate
         known = f"the pinned sha256 is {' or '.join(pins)}" if pins else "no sha256 is pinned"
         raise DownloadError(f"{file} has the sha256 {digest}, but {known}.")
 
