@@ -1,5 +1,8 @@
 """Errors of reading, writing and downloading files of variables."""
 
+from collections.abc import Iterable
+
+FEW = 5
 
 class CheckpointError(ValueError):
     """A file of variables cannot be read or written; the message is one sentence that names the file."""
@@ -23,3 +26,10 @@ def reason(error: BaseException) -> str:
         'No space left'
     """
     return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
+
+
+def few(names: Iterable[str], most: int = FEW) -> str:
+    """Returns the first names in order, and how many more there are: ``a, b and 3 more``."""
+    listed = sorted(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

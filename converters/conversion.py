@@ -117,7 +117,7 @@ def conversion_of(
     """As `convert`, with the account of the conversion instead of warnings."""
     located = find_source(source)
     origin, name = located.path, name or located.published
-    with open_copy(origin, ema) as variables:
+    with located.unpacked(), open_copy(origin, ema) as variables:
         label = str(variables.path)
         view = network_view(variables, label, scope)
         shapes, network = view.shapes, view.network

@@ -1,11 +1,13 @@
 """What a source's graph says that weights do not: strides, and the size and range of the images."""
 
+import contextlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import checkpoints
 import mobilenets
+from checkpoints.reading import source_in
 from converters.errors import ConversionError
 from converters.opening import graph_file, litert_file
 from converters.sources import Variables
@@ -54,8 +56,9 @@ def graph_facts(source: Variables) -> GraphFacts:
         return _facts_of_frozen_graph(graph)
     if (file := litert_file(path)) is not None:
         return _facts_of_litert(file)
-    if checkpoints.is_transformers_folder(path):
-        return _facts_of_transformers(path)
+    with transformers_folder_of(path) as folder:
+        if folder is not None:
+            return _facts_of_transformers(folder, path)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
     if not meta.is_file():
@@ -78,10 +81,21 @@ def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
     return GraphFacts(graph.strides, graph.image_size, (note,), True, "EXPLICIT" in graph.paddings.values())
 
 
-def _facts_of_transformers(path: pathlib.Path) -> GraphFacts:
+@contextlib.contextmanager
+def transformers_folder_of(path: pathlib.Path) -> Iterator[pathlib.Path | None]:
+    """The folder of transformers that a source is, or that is unpacked from it; None for other sources."""
+    if checkpoints.is_archive(path):
+        with checkpoints.unpacked(path) as folder:
+            inner = source_in(folder, path)
+            yield inner if checkpoints.is_transformers_folder(inner) else None
+    else:
+        yield path if checkpoints.is_transformers_folder(path) else None
+
+
+def _facts_of_transformers(folder: pathlib.Path, path: pathlib.Path) -> GraphFacts:
     from checkpoints.transformers_folder import read_config
 
-    config = read_config(path)
+    config = read_config(folder)
     strides = _network_strides(config.family, output_stride=config.output_stride) if config.output_stride else {}
     values = {"mobilenet_v1": "plain", "mobilenet_v2": "averaged"}[config.family]
     note = (

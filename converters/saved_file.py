@@ -9,7 +9,7 @@ from converters.conversion import Conversion
 from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
 from converters.exporting import transformers_run
-from converters.graph_facts import graph_facts, options_for
+from converters.graph_facts import graph_facts, options_for, transformers_folder_of
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
 from converters.opening import graph_file, litert_file
@@ -59,7 +59,7 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
                         raise
                     # A graph next to a checkpoint may be of another size, or have operations for detection around it.
                     outcome["outputs"]["result"] = f"not compared with the graph next to the checkpoint: {error}"
-            elif _is_transformers_folder(conversion.origin):
+            elif conversion.source_format == "transformers":
                 outcome["outputs"]["result"] = NOT_INSTALLED
             elif _has_strides_of_meta_file(conversion):
                 outcome["outputs"]["result"] = META_GRAPH
@@ -76,12 +76,9 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
 
 
 def _is_source(graph: pathlib.Path, origin: Variables) -> bool:
-    """Whether the weights came from the graph or module itself, or from an archive of it."""
-    return is_hub_module(graph) or (not isinstance(origin, Mapping) and graph == pathlib.Path(origin))
-
-
-def _is_transformers_folder(origin: Variables) -> bool:
-    return not isinstance(origin, Mapping) and checkpoints.is_transformers_folder(pathlib.Path(origin))
+    """Whether the weights came from the graph, module or folder of transformers itself, or from an archive of it."""
+    is_folder = is_hub_module(graph) or checkpoints.is_transformers_folder(graph)
+    return is_folder or (not isinstance(origin, Mapping) and graph == pathlib.Path(origin))
 
 
 def _has_strides_of_meta_file(conversion: Conversion) -> bool:
@@ -152,14 +149,18 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
     if (graph := graph_file(path) or litert_file(path)) is not None:
         yield graph
     elif checkpoints.is_archive(path):
-        with checkpoints.unpacked(path) as folder:
-            yield _graph_in(folder)
+        with checkpoints.unpacked(path) as folder, transformers_folder_of(path) as inner:
+            yield _graph_in(folder) if inner is None else _if_installed(inner)
     elif checkpoints.is_transformers_folder(path):
-        yield path if transformers_run.is_installed() else None
+        yield _if_installed(path)
     elif path.is_dir():
         yield _graph_in(path)
     else:
         yield None
+
+
+def _if_installed(folder: pathlib.Path) -> pathlib.Path | None:
+    return folder if transformers_run.is_installed() else None
 
 
 def _graph_in(folder: pathlib.Path) -> pathlib.Path | None:
