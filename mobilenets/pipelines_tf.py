@@ -4,11 +4,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from mobilenets.preprocessing import ASPECT_RATIOS, CENTRAL_FRACTION, SMALLEST_AREA
+
 
 def prepared(images: Any, size: tuple[int, int], training: bool) -> Any:
     """Returns one image or a batch, uint8 or float in [0, 255], as float32 in [0, 1] of a size."""
-    from mobilenets.pipelines import CENTRAL_FRACTION
-
     if images.shape.rank not in (3, 4):
         raise ValueError(f"Images must be (height, width, 3) or a batch of these, not {images.shape}.")
     pixels = tf.cast(images, tf.float32) * (1 / 255)
@@ -21,8 +21,6 @@ def prepared(images: Any, size: tuple[int, int], training: bool) -> Any:
 
 
 def _augmented(image: Any, size: tuple[int, int]) -> Any:
-    from mobilenets.pipelines import ASPECT_RATIOS, SMALLEST_AREA
-
     begin, extent, _ = tf.image.sample_distorted_bounding_box(
         tf.shape(image),
         tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),

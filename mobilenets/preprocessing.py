@@ -2,8 +2,15 @@
 
 import numpy as np
 
+CENTRAL_FRACTION = 0.875  # of the height and of the width, in evaluation
+# Of the random parts in training: the least share of the area, and the limits of width / height.
+SMALLEST_AREA = 0.35
+ASPECT_RATIOS = (3 / 4, 4 / 3)
 
-def preprocess(image: np.ndarray, image_size: int | tuple[int, int], central_fraction: float = 0.875) -> np.ndarray:
+
+def preprocess(
+    image: np.ndarray, image_size: int | tuple[int, int], central_fraction: float = CENTRAL_FRACTION
+) -> np.ndarray:
     """Crops and resizes an image as slim's evaluation does (``inception_preprocessing.py: preprocess_for_eval``).
 
     The central part of the image is resized; the aspect ratio is not kept. The resizing is TensorFlow's

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from converters.image_sizes import height_and_width
 from converters.images.files import chunks
 from converters.images.headers import Header, pillow_pixels, read_header, upright
 from converters.images.photographs import decode
-from converters.images.sizes import height_and_width
 
 # Paths in one dataset. Making a dataset costs as much as reading about ten images.
 CHUNK = 1024

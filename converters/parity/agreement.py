@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from converters.parity.report import OutputRow, Report
+from converters.parity.report import Report
+from converters.parity.rows import OutputRow
 
 # At every endpoint, and of the classes where there are enough images to count. Measured on two real files: at least
 # 0.992 at every endpoint, and the same class on 14 and 16 of 16 photographs.
