@@ -34,8 +34,9 @@ def fetch(
     """Returns the path of a published archive, or of another file, which is downloaded on first use.
 
     A published model is looked for in the cache, in the folders and below the URLs that the environment variable
-    ``MOBILENETS_MIRRORS`` lists, at the URLs of the registry, and at last as a TF-Hub module of the same model. The
-    sha256 of its archive must be the pinned one. A hub handle means the module itself.
+    ``MOBILENETS_MIRRORS`` lists, at the URLs of the registry, as a TF-Hub module of the same model, and at last as one
+    of Google's six repositories on the Hugging Face Hub. The sha256 of its archive must be the pinned one. A hub handle
+    means the module itself.
 
     A file gets its final name when it is complete; an archive compressed by gzip is decompressed first, to detect
     error pages and incomplete files. Its sha256 is recorded in ``<file>.json`` and compared with later downloads and
@@ -98,7 +99,7 @@ def fetched(
         download(url, part, timeout=timeout, tries=min(tries, SOURCE_TRIES), progress=progress)
 
     search = Search(cache, allow_unpinned, request)
-    found = search.run(groups)
+    found = search.run(groups, hugging_face.GOOGLES.get(name_or_url))
     if found is None:
         raise DownloadError(_nothing_found(name_or_url, groups, search.answers))
     if sha256 and found.path.is_file() and (digest := files.sha256(found.path)) != sha256.lower():

@@ -1,4 +1,4 @@
-"""One search for a file through all sources: the cache, mirrors, the registry's URLs, hub modules, Kaggle."""
+"""One search for a file through all sources: the cache, mirrors, URLs, hub modules, Kaggle, Hugging Face."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from checkpoints import cache as store
-from checkpoints import files, kaggle
+from checkpoints import files, hugging_face, kaggle
 from checkpoints.download import discard, offline
 from checkpoints.errors import CheckpointError, DownloadError, reason
 from checkpoints.reach import unreachable
@@ -65,8 +65,13 @@ class Search:
         self.answers: list[tuple[str, str]] = []
         self._unreachable: dict[str, str] = {}
 
-    def run(self, groups: Sequence[Sequence[Candidate]]) -> Fetched | None:
-        """Returns the first file that a source has and that is accepted."""
+    def run(self, groups: Sequence[Sequence[Candidate]], repository: str | None = None) -> Fetched | None:
+        """Returns the first file that a source has and that is accepted.
+
+        Args:
+            groups: the files that are accepted, the better first.
+            repository: the repository of the Hugging Face Hub to ask last.
+        """
         if result := self._recorded(groups):  # without a lock: the cache may be read-only
             return result
         first = self._path(groups[0][0])
@@ -77,7 +82,8 @@ class Search:
                 for group in groups:
                     result = self._cached(group) or self._mirrored(group, bases)
                     if not result and group is groups[0]:
-                        self._connect([*(url for some in groups for item in some for url in item.urls), kaggle.SITE])
+                        published = [url for some in groups for item in some for url in item.urls]
+                        self._connect([*published, kaggle.SITE, *([hugging_face.site()] if repository else [])])
                     result = result or self._published(group)
                     if result:
                         return result
@@ -86,7 +92,7 @@ class Search:
                 raise
             why = error.strerror or reason(error)
             raise DownloadError(f"{first.name} cannot be stored in {first.parent}: {why}.") from error
-        return self._from_kaggle(groups[-1][-1])
+        return self._from_kaggle(groups[-1][-1]) or self._from_hugging_face(repository)
 
     def _path(self, candidate: Candidate) -> Path:
         return store.path_of(candidate.url, self.cache, candidate.file)
@@ -207,10 +213,20 @@ class Search:
         name = kaggle.handle(module.under.removesuffix(".tar.gz"))
         if name is None:
             return None
+        return self._folder(f"kaggle.com: {name}", lambda: kaggle.download(name, self._unreachable.get(kaggle.SITE)))
+
+    def _from_hugging_face(self, repository: str | None) -> Fetched | None:
+        if repository is None:
+            return None
+        name = f"{hugging_face.SCHEME}{repository}"
+        return self._folder(name, lambda: hugging_face.download(name, self._unreachable))
+
+    def _folder(self, source: str, download: Callable[[], Path]) -> Fetched | None:
+        """From a package that has a cache of its own."""
         try:
-            return Fetched(kaggle.download(name, self._unreachable.get(kaggle.SITE)), f"kaggle.com: {name}")
+            return Fetched(download(), source)
         except DownloadError as error:
-            self.answers.append((f"kaggle.com: {name}", _without(error)))
+            self.answers.append((source, _without(error, source)))
             return None
 
 

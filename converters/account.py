@@ -13,7 +13,7 @@ from converters.averages import AVERAGE, is_average
 from converters.errors import ConversionError
 from converters.recognition import Network
 from converters.source_names import NetworkView
-from converters.sources import Variables
+from converters.sources import Source, Variables
 from converters.weights import weights_by_slim_name
 
 FOLDED_NOTE = (
@@ -90,6 +90,16 @@ def head_notes(network: Network, head: str | None, arguments: Mapping, unused: S
     if arguments["head"] == "classification" and arguments["num_classes"] != network.num_classes:
         return [f"The classification layer is new, for {arguments['num_classes']} classes, and untrained.{left_out}"]
     return []
+
+
+def origin_notes(source: Source, kind: str) -> list[str]:
+    """What was taken in the place of an archive that could not be fetched."""
+    if source.replaces is None:
+        return []
+    return [
+        f"No source had the archive {source.replaces} of {source.published}. The variables are those of "
+        f"{source.fetched_from} ({kind}), whose sha256 is not pinned."
+    ]
 
 
 def finiteness_notes(variables: Mapping[str, np.ndarray], strict: bool, source: str) -> list[str]:

@@ -13,6 +13,7 @@ from converters.account import (
     end_notes,
     finiteness_notes,
     head_notes,
+    origin_notes,
     set_aside,
 )
 from converters.arguments import (
@@ -160,6 +161,7 @@ def conversion_of(
         assign(model, without_background(taken) if dropped else taken, label, leave=fresh)
 
     notes = [
+        *origin_notes(located, variables.format),
         *graph.notes,
         *stride_notes,
         *([FOLDED_NOTE.format(label)] if folded else []),

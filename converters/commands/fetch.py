@@ -32,9 +32,10 @@ def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_j
     """Fetch the archives of published models and print their paths.
 
     NAME is a published model, the handle of a hub module, or the URL of any file. A model is looked for in the cache,
-    in the folders and URLs of MOBILENETS_MIRRORS, at its published URLs, and as a hub module; its archive must have the
-    pinned sha256. If a download is interrupted, run the same command again and it resumes. If one fails, the others
-    continue, and the exit status is 2. With --from nothing is downloaded; without NAME all models are adopted.
+    in the folders and URLs of MOBILENETS_MIRRORS, at its published URLs, as a hub module, and in Google's repositories
+    on the Hugging Face Hub; its archive must have the pinned sha256. If a download is interrupted, run the same command
+    again and it resumes. If one fails, the others continue, and the exit status is 2. With --from nothing is
+    downloaded; without NAME all models are adopted.
     """
     wanted = _wanted(names, family, everything)
     if folder:
