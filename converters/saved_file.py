@@ -13,6 +13,7 @@ from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
 from converters.opening import graph_file, litert_file
+from converters.parity.agreement import least_cosine
 from converters.parity.report import Report, WeightRow
 from converters.parity.weights import compared_structure, verify_saved
 from converters.sources import Variables
@@ -115,7 +116,7 @@ def _weights_result(report: Report) -> dict:
 
 def _outputs_result(report: Report) -> dict:
     if report.agreement:
-        least = min(report.output_rows, key=lambda row: row.cosine)
+        least = least_cosine(report)
         result = (
             f"agreement, not parity: {report.compared} of the model's {report.endpoints} endpoints agree with the "
             f"8-bit source; the least cosine similarity, of {least.name}, is {least.cosine:.4f}"

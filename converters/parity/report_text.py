@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Column, Table
 
+from converters.parity.agreement import least_cosine
 from converters.parity.report import OutputRow, Report, WeightRow
 from converters.text import plain_table, right, shape_text, text_of
 
@@ -57,7 +58,7 @@ def verdict(report: Report) -> str:
     if report.endpoints is not None and report.compared < report.endpoints:
         few = f" ({report.compared} of the model's {report.endpoints} endpoints compared)"
     if report.agreement:
-        cosine = min((row.cosine for row in report.output_rows), default=float("nan"))
+        cosine = least_cosine(report).cosine if report.rows else float("nan")
         top1 = next((row.top1_agreement for row in report.output_rows if row.top1_agreement is not None), None)
         classes = "" if top1 is None else f", and top-1 is the same on {top1:.0%}"
         return f"{head}agreement, not parity: {agree} endpoints agree{few}; the least cosine is {cosine:.4f}{classes}."
