@@ -116,7 +116,7 @@ def _weights_result(report: Report) -> dict:
 
 def _outputs_result(report: Report) -> dict:
     if report.agreement:
-        least = min(report.output_rows, key=lambda row: row.cosine)
+        least = report.least_similar
         result = (
             f"agreement, not parity: {report.compared} of the model's {report.endpoints} endpoints agree with the "
             f"8-bit source; the least cosine similarity, of {least.name}, is {least.cosine:.4f}"

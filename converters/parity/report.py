@@ -69,6 +69,12 @@ class Report:
         return self.endpoints is None or self.partial or self.compared >= LEAST_SHARE * self.endpoints
 
     @property
+    def least_similar(self) -> OutputRow:
+        """The row whose cosine similarity is the least, of those that it decides (the softmax follows the logits)."""
+        rows = self.output_rows
+        return min([row for row in rows if not row.name.endswith("/Predictions")] or rows, key=lambda row: row.cosine)
+
+    @property
     def first_failure(self) -> WeightRow | OutputRow | None:
         """The first row that does not agree: later ones follow from it."""
         return next((row for row in self.rows if not row.passed), None)

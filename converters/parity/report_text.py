@@ -61,7 +61,7 @@ def verdict(report: "Report") -> str:
     if report.endpoints is not None and report.compared < report.endpoints:
         few = f" ({report.compared} of the model's {report.endpoints} endpoints compared)"
     if report.agreement:
-        cosine = min((row.cosine for row in report.output_rows), default=float("nan"))
+        cosine = report.least_similar.cosine if report.rows else float("nan")
         top1 = next((row.top1_agreement for row in report.output_rows if row.top1_agreement is not None), None)
         classes = "" if top1 is None else f", and top-1 is the same on {top1:.0%}"
         return f"{head}agreement, not parity: {agree} endpoints agree{few}; the least cosine is {cosine:.4f}{classes}."
