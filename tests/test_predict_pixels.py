@@ -70,3 +70,16 @@ def test_paths_are_read_lazily(tmp_path, monkeypatch):
 
     next(iter(image_batches(endless(), 32, batch_size=2)))
     assert len(drawn) == 4
+
+
+def test_the_autotuner_whose_sleeps_delay_the_end_is_off(tmp_path, monkeypatch):
+    tf = pipeline.tf
+    seen = []
+    iterate = tf.data.Dataset.as_numpy_iterator
+    monkeypatch.setattr(
+        tf.data.Dataset, "as_numpy_iterator", lambda self: seen.append(self.options().autotune.enabled) or iterate(self)
+    )
+    put_together(image_batches(map(str, write_images(tmp_path, 3)), 32))
+    assert seen == [False]
+    trained = pipeline.without_autotuner(tf.data.Dataset.range(3).batch(2))
+    assert trained.options().autotune.enabled is False and [len(batch) for batch in trained] == [2, 1]
