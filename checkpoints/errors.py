@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 FEW = 5
 
+
 class CheckpointError(ValueError):
     """A file of variables cannot be read or written; the message is one sentence that names the file."""
 

@@ -67,5 +67,7 @@ def _weight_map(index: Path) -> dict[str, str]:
         ) from error
     for name in names.values():
         if not name.endswith(SUFFIX) or Path(name).name != name or "\\" in name:
-            raise CheckpointError(f"{index} is refused, because it names {name!r}, which is no {SUFFIX} file next to it.")
+            raise CheckpointError(
+                f"{index} is refused, because it names {name!r}, which is no {SUFFIX} file next to it."
+            )
     return names

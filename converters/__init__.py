@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images.files": ["ImagePaths"],
         "images.models": ["open_image_model"],
         "images.prediction": ["predict"],
-        "exporting.inference": ["inference_function"],
+        "runtimes.inference": ["inference_function"],
         "keras_file": ["load_model", "save_model"],
         "manifest": ["read_manifest"],
         "sources": ["Source", "find_source"],

@@ -10,7 +10,6 @@ import numpy as np
 import checkpoints
 import mobilenets
 from converters.errors import ConversionError
-from converters.exporting.transformers_run import run_folder
 from converters.graphs.frozen_graph import FrozenGraph
 from converters.hub.comparison import compare_with_module
 from converters.hub.module import is_hub_module, open_hub_module
@@ -20,7 +19,9 @@ from converters.parity.agreement import agreement_report
 from converters.parity.comparison import FLOORS, compare_outputs
 from converters.parity.exact import exact_values, with_default
 from converters.parity.outputs import own_outputs
-from converters.parity.report import OutputRow, Report
+from converters.parity.report import Report
+from converters.parity.rows import OutputRow
+from converters.parity.transformers_run import run_folder
 from converters.text import few
 from converters.weights import weights_by_slim_name
 

@@ -8,13 +8,14 @@ import checkpoints
 from converters.conversion import Conversion
 from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
-from converters.exporting import transformers_run
 from converters.graph_facts import graph_facts, options_for, transformers_folder_of
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
 from converters.opening import graph_file, litert_file
 from converters.output_verification import verify_outputs
-from converters.parity.report import Report, WeightRow
+from converters.parity import transformers_run
+from converters.parity.report import Report
+from converters.parity.rows import WeightRow
 from converters.parity.weights import compared_structure, verify_saved
 from converters.sources import Variables
 from converters.structure import structure
@@ -112,7 +113,7 @@ def _weights_result(report: Report) -> dict:
 
 def _outputs_result(report: Report) -> dict:
     if report.agreement:
-        least = min(report.output_rows, key=lambda row: row.cosine)
+        least = report.least_similar
         result = (
             f"agreement, not parity: {report.compared} of the model's {report.endpoints} endpoints agree with the "
             f"8-bit source; the least cosine similarity, of {least.name}, is {least.cosine:.4f}"

@@ -70,9 +70,9 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
         load_keras(display)
         from converters.exporting.exports import check_path
         from converters.exporting.formats import find_format
+        from converters.image_sizes import image_size_of
         from converters.images.files import ImagePaths
         from converters.images.photographs import load_images
-        from converters.images.sizes import image_size_of
         from converters.keras_file import load_checked_model
 
         check_path(path, find_format(format_name, quantize, input_type, batch), force)

@@ -72,7 +72,7 @@ def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
     """The facts of a file as JSON values, and as people read them."""
     with display_on_stderr() as display:
         load_keras(display)
-        from converters.images.sizes import image_size_of
+        from converters.image_sizes import image_size_of
         from converters.inspection.measures import model_facts
         from converters.inspection.network_plot import check_plot, plot_network
         from converters.keras_file import load_checked_model

@@ -16,7 +16,7 @@ import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 from converters.exporting.formats import Format, find_format
-from converters.images.sizes import image_size_of
+from converters.image_sizes import image_size_of
 from converters.staging import check_output, staged
 from converters.text import shape_text
 

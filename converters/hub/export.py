@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import mobilenets
 from converters.errors import ConversionError
-from converters.hub.batch_norm import FusedBatchNormalization
+from converters.parity.fused_batch_norm import FusedBatchNormalization
 from converters.staging import check_output, staged
 from converters.weights import family_of, is_trainable, weights_by_slim_name
 from mobilenets import SCOPES

@@ -12,7 +12,8 @@ import PIL.Image
 from PIL import features
 
 MAX_PIXELS = 200_000_000
-"""Larger images are refused. An image takes at most 6 bytes per pixel while it is read: about 1.2 GB."""
+"""Larger images are refused, and those that are read at once have no more pixels together: about 1.2 GB, as an image
+takes up to 6 bytes per pixel while it is read."""
 
 # TensorFlow decodes the other formats (JPEG, PNG, GIF, BMP and WebP).
 _PILLOW_FORMATS = ("TIFF", "AVIF", "HEIF")
@@ -40,9 +41,14 @@ class Header(NamedTuple):
         return self.format in _PILLOW_FORMATS
 
     @property
+    def pixels(self) -> int:
+        """Number of pixels; 0 if not known."""
+        return self.width * self.height
+
+    @property
     def too_large(self) -> bool:
         """Whether the image has more than `MAX_PIXELS`."""
-        return self.width * self.height > MAX_PIXELS
+        return self.pixels > MAX_PIXELS
 
 
 def pillow_suffixes() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from converters.images.files import ImagePaths
-from converters.images.imagenet import wordnet_classes
+from converters.imagenet import wordnet_classes
 from mobilenets import PUBLISHED_CLASSES
 
 IMAGENET = PUBLISHED_CLASSES - 1  # without "background"

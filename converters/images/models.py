@@ -13,10 +13,10 @@ import numpy as np
 import mobilenets
 from converters.conversion import conversion_of
 from converters.errors import ConversionError, ConversionWarning
-from converters.exporting.inference import inference_function
-from converters.images.sizes import height_and_width, image_size_of
+from converters.image_sizes import height_and_width, image_size_of
 from converters.keras_file import load_checked_model
 from converters.runtimes.choice import Inference, check_runtime, is_compared
+from converters.runtimes.inference import inference_function
 from converters.sources import find_source
 from converters.text import shape_text
 from mobilenets.nesting import is_nested, is_prepared

@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 import mobilenets
+from converters.image_sizes import height_and_width
 from converters.images.headers import pillow_pixels, read_header
 from converters.images.reasons import too_large, unreadable
-from converters.images.sizes import height_and_width
 
 
 def load_images(

@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Iterable, Iterator, Set
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from converters.image_sizes import height_and_width
 from converters.images.files import chunks
-from converters.images.headers import Header, pillow_pixels, read_header, upright
+from converters.images.headers import MAX_PIXELS, Header, pillow_pixels, read_header, upright
 from converters.images.photographs import decode
-from converters.images.sizes import height_and_width
 
 # Paths in one dataset. Making a dataset costs as much as reading about ten images.
 CHUNK = 1024
@@ -67,15 +67,14 @@ def image_batches(
         Batches, whose entries together are the paths.
     """
     size = height_and_width(image_size)
-    for chunk in chunks(paths, CHUNK):
-        headers = [read_header(path) for path in chunk]
+    for chunk, headers, parallel in _runs(paths):
         done = 0
 
         def batch(end: int, numbers: Set[int], images: np.ndarray, chunk=chunk, headers=headers) -> Batch:
             turned = sum(header.orientation != 1 for header in headers[done:end])  # noqa: B023
             return Batch(_entries(chunk, range(done, end), numbers), images, turned)  # noqa: B023
 
-        for numbers, images in _images(chunk, headers, size, batch_size, turn, channels):
+        for numbers, images in _images(chunk, headers, size, batch_size, turn, channels, parallel):
             yield batch(numbers[-1] + 1, set(numbers), images)
             done = numbers[-1] + 1
         if done < len(chunk):
@@ -90,8 +89,30 @@ def first_images(
     return np.concatenate([np.empty((0, *height_and_width(image_size), channels), np.float32), *batches])
 
 
+def _runs(paths: Iterable[str]) -> Iterator[tuple[list[str], list[Header], int]]:
+    """Lists of paths with their headers, and how many of these images are read at once.
+
+    As many as there are cores, but of large images fewer: together they have at most `MAX_PIXELS`, and an image takes
+    up to 6 bytes per pixel while it is read.
+    """
+    cores = os.cpu_count() or 1
+    for chunk in chunks(paths, CHUNK):
+        entries = zip(chunk, map(read_header, chunk), strict=True)
+        # Images that are refused are not read.
+        for large, run in groupby(entries, lambda entry: MAX_PIXELS // cores < entry[1].pixels <= MAX_PIXELS):
+            names, headers = zip(*run, strict=True)
+            largest = max(header.pixels for header in headers)
+            yield list(names), list(headers), max(1, MAX_PIXELS // largest) if large else cores
+
+
 def _images(
-    paths: list[str], headers: list[Header], size: tuple[int, int], batch_size: int, turn: bool, channels: int
+    paths: list[str],
+    headers: list[Header],
+    size: tuple[int, int],
+    batch_size: int,
+    turn: bool,
+    channels: int,
+    parallel: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of (number in ``paths``, image); an image that cannot be read leaves a gap in the numbers."""
     rows = [
@@ -117,7 +138,7 @@ def _images(
         return number, _prepared(image, size, channels)
 
     files = tf.data.Dataset.from_tensor_slices(columns)
-    images = files.map(load, num_parallel_calls=os.cpu_count() or 1, deterministic=True).ignore_errors()
+    images = files.map(load, num_parallel_calls=parallel, deterministic=True).ignore_errors()
     yield from without_autotuner(images.batch(batch_size).prefetch(1)).as_numpy_iterator()
 
 
@@ -145,9 +166,9 @@ def without_autotuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _prepared(image: tf.Tensor, size: tuple[int, int], channels: int, central_fraction: float = 0.875) -> tf.Tensor:
-    if channels == 1:  # not every decoder gives one channel
-        image = tf.image.rgb_to_grayscale(image)
     middle = tf.image.central_crop(image, central_fraction)
+    if channels == 1:  # not every decoder gives one channel
+        middle = tf.image.rgb_to_grayscale(middle)
     # TensorFlow's legacy bilinear resizing, whose grid begins at the corner; `tf.image.resize` has another grid. It
     # takes bytes, so a large image is never held as floats; the scale to [0, 1] differs by the rounding only.
     resized = tf.raw_ops.ResizeBilinear(images=middle[None], size=size) / 255

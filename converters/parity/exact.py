@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.parity.report import REGULARIZATION, TRAINING, UPDATED
+from converters.parity.rows import REGULARIZATION, TRAINING, UPDATED
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -116,7 +116,7 @@ def _add_training(model, double, single, images, momentum, values, rounding) -> 
     The fused op hands out the unbiased variance of a batch, and so does the exact model.
     """
     import mobilenets
-    from converters.hub.batch_norm import FusedBatchNormalization
+    from converters.parity.fused_batch_norm import FusedBatchNormalization
     from converters.parity.outputs import endpoints_as_built
     from converters.weights import slim_variables
 

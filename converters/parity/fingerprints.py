@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 import checkpoints
-from converters.parity.report import WeightRow
+from converters.parity.rows import WeightRow
 from converters.weights import is_trainable
 
 TABLE = pathlib.Path(__file__).with_name("fingerprints.csv")
@@ -62,8 +62,8 @@ def compared_with_published(
     compared += tuple(WeightRow(key, (), "missing in the model", False) for key in sorted(missing - known))
     kind = "variables" if averaged else "moving statistics"
     notes = [
-        f"{len(expected) - len(differing) - len(missing)} of {len(expected)} {kind} have the checksums that the published "
-        f"module of {name} lists."
+        f"{len(expected) - len(differing) - len(missing)} of {len(expected)} {kind} have the checksums that the "
+        f"published module of {name} lists."
     ]
     if not averaged:
         notes.append(

@@ -14,7 +14,8 @@ from converters.errors import ConversionError
 from converters.manifest import configured_structure, fingerprints, read_manifest
 from converters.parity.comparison import compare_weights
 from converters.parity.fingerprints import compared_with_published
-from converters.parity.report import Report, WeightRow
+from converters.parity.report import Report
+from converters.parity.rows import WeightRow
 from converters.recognition import Network, recognise
 from converters.source_names import NetworkView, network_view
 from converters.structure import published_structure, structure, structure_differences
