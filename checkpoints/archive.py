@@ -14,8 +14,8 @@ from checkpoints.errors import CheckpointError, reason
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 2**30
 MAX_NAME_BYTES = 2**16
-# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5, of safetensors, of PyTorch in a folder
-# of transformers, and of the state file of a folder of checkpoints. A V1 file has no fixed suffix.
+# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5, of safetensors, of PyTorch in a
+# folder of transformers, and of the state file of a folder of checkpoints. A V1 file has no fixed suffix.
 VARIABLES = (
     r"(?:.*/)?(?:checkpoint|pytorch_model\.bin)"
     r"|.*(?:\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5|\.safetensors)"

@@ -66,8 +66,8 @@ def open_variables(path: str | os.PathLike[str] | Mapping[str, Any], *, pristine
               file ``checkpoint`` in that folder,
             - an archive (``.tgz``, ``.tar.gz``, ``.tar``, ``.zip``) with one source in it,
             - a frozen graph (``.pb``),
-            - an HDF5 file with a dataset for each variable, or a safetensors file with a tensor for each, or the index of
-              several of them (``.safetensors.index.json``),
+            - an HDF5 file with a dataset for each variable, or a safetensors file with a tensor for each, or the index
+              of several of them (``.safetensors.index.json``),
             - the folder of a TF-Hub module or another SavedModel, or of MobileNet V1 or V2 in transformers; variables
               get their slim names,
             - arrays by name in memory, or an opened source, which stays open.

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from converters.images.files import ImagePaths
 from converters.imagenet import wordnet_classes
+from converters.images.files import ImagePaths
 from mobilenets import PUBLISHED_CLASSES
 
 IMAGENET = PUBLISHED_CLASSES - 1  # without "background"
