@@ -1,8 +1,8 @@
 """The variables of a folder that Hugging Face's transformers writes for MobileNet V1 or V2, by their slim names.
 
-The folder has ``config.json`` and ``model.safetensors``, its shards or ``pytorch_model.bin``. Names, layouts and the rules of the
-widths are those of transformers' ``modeling_mobilenet_v1.py`` and ``modeling_mobilenet_v2.py``. The momentum of its
-batch norms has PyTorch's meaning (the share of the new value) and is not read.
+The folder has ``config.json`` and ``model.safetensors``, its shards or ``pytorch_model.bin``. Names, layouts
+and the rules of the widths are those of transformers' ``modeling_mobilenet_v1.py`` and ``modeling_mobilenet_v2.py``.
+The momentum of its batch norms has PyTorch's meaning (the share of the new value) and is not read.
 """
 
 import contextlib
