@@ -1,6 +1,6 @@
 """``.keras`` files: opened in safe mode, saved once they are verified, loaded against their manifest."""
 
-import json
+import functools
 import pathlib
 
 import keras
@@ -10,15 +10,8 @@ import mobilenets
 from converters.conversion import Conversion
 from converters.differences import Difference, describe, name_only
 from converters.errors import ConversionError
-from converters.manifest import (
-    configured_structure,
-    differing_variables,
-    manifest_of,
-    manifest_path,
-    published_in_manifest,
-    read_manifest,
-)
-from converters.staging import check_model_path
+from converters.manifest import configured_structure, differing_variables, manifest_of, published_in_manifest
+from converters.manifest_file import add_manifest, check_model_path, manifest_path, manifests_of, text_of
 from converters.structure import structure, structure_differences
 from converters.weights import slim_variables
 
@@ -33,8 +26,8 @@ def save_model(
 
     Args:
         conversion: from `converters.conversion_of`.
-        path: the ``.keras`` file. ``<name>.manifest.json`` is written next to it.
-        force: whether an existing file is replaced.
+        path: the ``.keras`` file. The manifest is written into it, and as ``<name>.manifest.json`` next to it.
+        force: whether existing files are replaced; without it also no file of others with the manifest's name is.
         verify: whether the file is compared before it gets its name.
         partial: whether a graph with fewer than half of the model's endpoints is enough.
 
@@ -54,18 +47,22 @@ def save_model(
 
     path = pathlib.Path(path)
     check_model_path(path, force)
-    # The manifest is moved first, so that a new model never stands without it.
-    with checkpoints.replacing(path) as model_file:
+    # The manifest is moved first: a new model never stands without it. Its own copy is in the model.
+    check = functools.partial(check_model_path, path, force)
+    with checkpoints.replacing_all([manifest_path(path), path], check) as (manifest_file, model_file):
         conversion.model.save(model_file)
         verification = verify_file(conversion, model_file, str(path), partial) if verify else None
         manifest = manifest_of(conversion, verification)
-        with checkpoints.replacing(manifest_path(path)) as manifest_file:
-            pathlib.Path(manifest_file).write_text(json.dumps(manifest, indent=1) + "\n")
+        add_manifest(model_file, manifest)
+        manifest_file.write_text(text_of(manifest))
     return manifest
 
 
 def load_model(path: str | pathlib.Path) -> keras.Model:
-    """Loads a ``.keras`` file and compares every weight and layer with the manifest next to it.
+    """Loads a ``.keras`` file and compares every weight and layer with its manifest.
+
+    The manifest in the file counts, and the one next to it if it is of the same conversion; files of others have only
+    the latter.
 
     Args:
         path: the ``.keras`` file; ``<name>.manifest.json`` lies next to it. The file is opened in Keras's safe mode.
@@ -76,20 +73,27 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
         OSError: a file is missing or cannot be read.
     """
     model = open_keras_file(path)
-    manifest = read_manifest(manifest_path(path))
-    variables = _differences(model, manifest, path)
-    if variables:
-        # Training changes most variables: a list of them would say nothing more.
-        few = 2 * len(variables) <= len(manifest["variables"])
-        listed = describe(variables, "different", name_only) + "\n" if few else "most of them differ. "
-        raise ConversionError(_other_weights(path, listed))
-    differing = structure_differences(structure(model), configured_structure(manifest))
-    if differing:
-        listed = "\n".join(f"! {name}: {text}" for name, text in list(differing.items())[:5])
-        raise ConversionError(
-            f"{path} has the weights that its manifest lists in another network: {len(differing)} layers differ\n"
-            f"{listed}"
-        )
+    if not manifest_path(path).exists():
+        raise FileNotFoundError(f"The manifest {manifest_path(path)} of the model {path} does not exist.")
+    return _compared(model, path)
+
+
+def _compared(model: keras.Model, path: str | pathlib.Path) -> keras.Model:
+    """The model, which agrees with its manifests."""
+    for manifest in manifests_of(path):
+        variables = _differences(model, manifest, path)
+        if variables:
+            # Training changes most variables: a list of them would say nothing more.
+            few = 2 * len(variables) <= len(manifest["variables"])
+            listed = describe(variables, "different", name_only) + "\n" if few else "most of them differ. "
+            raise ConversionError(_other_weights(path, listed))
+        differing = structure_differences(structure(model), configured_structure(manifest))
+        if differing:
+            listed = "\n".join(f"! {name}: {text}" for name, text in list(differing.items())[:5])
+            raise ConversionError(
+                f"{path} has the weights that its manifest lists in another network: {len(differing)} layers differ\n"
+                f"{listed}"
+            )
     return model
 
 
@@ -129,7 +133,7 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
 
 
 def load_checked_model(path: str | pathlib.Path) -> tuple[keras.Model, mobilenets.ModelInfo | None]:
-    """Loads a ``.keras`` file and, where a manifest is next to it, compares it with the manifest.
+    """Loads a ``.keras`` file and, where a manifest is in it or next to it, compares it with the manifest.
 
     Returns:
         The model, and the published model that the manifest names, if any.
@@ -138,5 +142,4 @@ def load_checked_model(path: str | pathlib.Path) -> tuple[keras.Model, mobilenet
         ConversionError: See `load_model`; a missing manifest is no error.
         FileNotFoundError: The file does not exist.
     """
-    model = load_model(path) if manifest_path(path).is_file() else open_keras_file(path)
-    return model, published_in_manifest(path)
+    return _compared(open_keras_file(path), path), published_in_manifest(path)

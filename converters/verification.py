@@ -1,6 +1,7 @@
 """Compares a model with a reference: a checkpoint, a manifest, a frozen graph, a hub module."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from converters.hub.comparison import compare_with_module
 from converters.hub.module import is_hub_module, open_hub_module
 from converters.keras_file import open_keras_file
 from converters.litert.reference import LiteRTReference
+from converters.manifest_file import is_of_another
 from converters.opening import graph_file, is_folded, litert_file, open_source
 from converters.parity.agreement import agreement_report
 from converters.parity.comparison import FLOORS, compare_outputs
@@ -110,7 +112,11 @@ def verify(
 
 def _verify_weights(name, network, variables, reference, ema, published, scope) -> Report:
     if not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".json":
-        return verify_manifest(name, variables, reference, network)
+        report = verify_manifest(name, variables, reference, network)
+        if is_of_another(pathlib.Path(reference), pathlib.Path(name)):
+            note = f"{reference} is the manifest of another conversion than {name}, which has its own in the file."
+            report = dataclasses.replace(report, notes=(*report.notes, note))
+        return report
     with open_copy(reference, ema) as expected:
         report = verify_variables(name, variables, expected, str(expected.path), ema, published, scope)
         if expected.copy and ema == "auto" and not report.passed:

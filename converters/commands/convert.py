@@ -9,8 +9,8 @@ import click
 import converters
 from converters.commands.console import ImageSize, Mismatch, all_differences, allow_unpinned, as_json, load_keras
 from converters.commands.display import display_on_stderr
+from converters.manifest_file import check_model_path, manifest_path
 from converters.sources import find_source
-from converters.staging import check_model_path
 
 
 @click.command("convert", short_help="Convert a checkpoint, or a published model, to a Keras model.")
@@ -112,7 +112,6 @@ def convert_command(
 
 
 def _as_table(conversion, manifest, facts):
-    from converters.manifest import manifest_path
     from converters.text import facts_table, text_of
 
     compared = {part: "\n".join([entry["result"], *entry["notes"]]) for part, entry in manifest["verification"].items()}
