@@ -161,12 +161,13 @@ def test_two_files_of_one_output_are_never_those_of_two_runs(tmp_path, monkeypat
             unfinished.write_text(text)
             unfinished.with_suffix(".bin").write_text(text)
 
-    write("old")
-    for moves in (0, 1):
+    for moves in (0, 1, 2):
+        write("old")
         with monkeypatch.context() as patch, pytest.raises(Killed):
             killed_after(patch, moves)
             write("new")
-        assert not (tmp_path / "net.xml").exists()
+        assert (tmp_path / "net.xml").exists() == (moves == 0)
+        assert (tmp_path / "net.bin").read_text() == ("new" if moves == 2 else "old")
     write("new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"net.xml": "new", "net.bin": "new"}
 
