@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -102,7 +103,7 @@ def _temporary(path: Path) -> Path:
 
 def _cut(name: str, more: int) -> str:
     """The beginning of a name that leaves room for so many more bytes."""
-    return os.fsencode(name)[: MAX_NAME - more].decode(errors="ignore")
+    return os.fsencode(name)[: MAX_NAME - more].decode(sys.getfilesystemencoding(), "ignore")
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from checkpoints.archives import REGISTRY, archive_at
 from checkpoints.download import Progress, discard, download, offline
 from checkpoints.errors import CheckpointError, DownloadError, reason
 from checkpoints.hub_handles import module_path, module_urls
+from checkpoints.plain_text import public_url, shown
 from checkpoints.reach import unreachable
 
 MIRRORS_VARIABLE = "MOBILENETS_MIRRORS"
@@ -122,7 +123,7 @@ def fetched(
         if archive and not allow_unpinned:
             sha256 = sha256 or archive.sha256
         path = store.fetch_url(name_or_url, cache, sha256, progress, timeout, tries)
-        return Fetched(path, store.origin(path) or name_or_url)
+        return Fetched(path, store.origin(path) or public_url(name_or_url))
 
     def request(url: str, part: Path) -> None:
         download(url, part, timeout=timeout, tries=min(tries, SOURCE_TRIES), progress=progress)
@@ -139,9 +140,9 @@ def fetched(
 def mirrors() -> list[str]:
     """Returns the folders and base URLs in ``MOBILENETS_MIRRORS``, separated by commas, lines or as in ``PATH``."""
     text = os.environ.get(MIRRORS_VARIABLE, "")
-    # The colon of http://host:port/path separates nothing.
+    # The colons of http://user:password@host:port/path separate nothing.
     separator = re.escape(os.pathsep)
-    pattern = rf"https?://[^\s,;:/]*(?::\d+)?(?:/[^\s,{separator}]*)?|[^\s,{separator}][^\n,{separator}]*"
+    pattern = rf"https?://(?:[^\s,/@]*@)?[^\s,;:/]*(?::\d+)?(?:/[^\s,{separator}]*)?|[^\s,{separator}][^\n,{separator}]*"
     return [base.strip() for base in re.findall(pattern, text) if base.strip()]
 
 
@@ -297,7 +298,7 @@ class _Search:
         """Moves a complete download into the cache, under the name of the archive whose sha256 it has."""
         try:
             file = self._path(self._check(part, wanted, group))
-            store.check_gzip(source, part)
+            store.check_complete(source, part, gzipped=True)
         except CheckpointError as error:
             discard(part)
             self.answers.append((source, _without(error, part, source)))
@@ -305,7 +306,7 @@ class _Search:
         store.keep(part, file, source)
         for rest in part.parent.glob("*.part*"):
             rest.unlink(missing_ok=True)
-        return Fetched(file, source)
+        return Fetched(file, public_url(source))
 
     def _check(self, file: Path, wanted: _Wanted, group: Sequence[_Wanted]) -> _Wanted:
         """Returns which of the files it is, and refuses one that is none."""
@@ -339,7 +340,7 @@ def _without(error: Exception, *sources: str | Path) -> str:
     """Returns the message of an error without the source that it begins with, and without its full stop."""
     text = str(error)
     for source in sources:
-        text = text.removeprefix(f"{source} ")
+        text = text.removeprefix(f"{shown(str(source))} ")
     return text.rstrip(".")
 
 

@@ -34,12 +34,14 @@ def _escaped(character: str) -> str:
 
 
 def public_url(url: str) -> str:
-    """Returns a URL without user and password, and with its query's values hidden.
+    """Returns a URL without user and password, and with its query's values hidden; a path as it is.
 
     Example:
         >>> public_url("https://user:pass@example.org/net.tgz?token=abc")
         'https://example.org/net.tgz?token=***'
     """
+    if "://" not in url:
+        return url
     url, question, query = without_login(url).partition("?")
     if not question or _PUBLIC_QUERY.fullmatch(query):
         return url + question + query
