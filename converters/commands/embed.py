@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from converters.commands.console import as_json, load_keras
+from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
     batch_size_option,
@@ -73,9 +73,9 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
     }
     if as_json:
         broken = [entry._asdict() for entry in result.broken]
-        click.echo(json.dumps(facts | {"broken": broken, "other_files": skipped}, indent=1))
+        echo(json.dumps(facts | {"broken": broken, "other_files": skipped}, indent=1))
     else:
         from converters.text import facts_table, text_of
 
-        click.echo(text_of(facts_table(facts)))
+        echo(text_of(facts_table(facts)))
     sys.exit(1 if result.broken else 0)

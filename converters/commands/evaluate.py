@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from converters.commands.console import as_json, load_keras
+from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
     batch_size_option,
@@ -73,7 +73,7 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
         )
     print_broken(result.broken)
     facts = _accuracy(opened, result)
-    click.echo(json.dumps(facts, indent=1) if as_json else _accuracy_text(facts))
+    echo(json.dumps(facts, indent=1) if as_json else _accuracy_text(facts))
     sys.exit(1 if result.broken else 0)
 
 

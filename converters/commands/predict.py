@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from converters.commands.console import as_json, load_keras
+from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
     batch_size_option,
@@ -64,13 +64,13 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, r
                 any_broken = True
                 print_broken([answer])
             if as_json:
-                click.echo(separator + json.dumps(_facts(answer, names)), nl=False)
+                echo(separator + json.dumps(_facts(answer, names)), nl=False)
                 separator = ",\n"
             elif not isinstance(answer, Broken):
-                click.echo(_text(answer, names))
+                echo(_text(answer, names))
             display.images(number, total)
         if as_json:
-            click.echo("\n]" if separator != "[\n" else "[]")
+            echo("\n]" if separator != "[\n" else "[]")
     print_skipped(paths)
     sys.exit(1 if any_broken else 0)
 
