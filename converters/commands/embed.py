@@ -20,6 +20,7 @@ from converters.commands.images import (
     runtime_option,
     upright_option,
 )
+from converters.commands.quiet import native_stderr_if_it_fails
 
 
 @click.command("embed", short_help="Write the feature vectors of images to a file.")
@@ -52,16 +53,17 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
         check_features_path(output)
         opened = open_model(display, model, image_size, runtime)
         display.step("Embedding")
-        result = converters.embed(
-            opened,
-            paths,
-            output,
-            batch_size=batch_size,
-            force=force,
-            progress=display.images,
-            note=print_note,
-            upright=upright,
-        )
+        with native_stderr_if_it_fails():  # of the runtimes
+            result = converters.embed(
+                opened,
+                paths,
+                output,
+                batch_size=batch_size,
+                force=force,
+                progress=display.images,
+                note=print_note,
+                upright=upright,
+            )
     skipped = print_skipped(paths)
     print_broken(result.broken)
     facts = {
