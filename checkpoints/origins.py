@@ -16,6 +16,7 @@ from checkpoints.archives import REGISTRY, archive_at
 from checkpoints.download import Progress, download, offline
 from checkpoints.errors import DownloadError
 from checkpoints.hub_handles import module_path, module_urls
+from checkpoints.plain_text import public_url
 from checkpoints.search import MIRRORS_VARIABLE, Candidate, Fetched, Search
 
 SOURCE_TRIES = 2
@@ -93,7 +94,7 @@ def fetched(
         if archive and not allow_unpinned:
             sha256 = sha256 or archive.sha256
         path = store.fetch_url(name_or_url, cache, sha256, progress, timeout, tries)
-        return Fetched(path, store.origin(path) or name_or_url)
+        return Fetched(path, store.origin(path) or public_url(name_or_url))
 
     def request(url: str, part: Path) -> None:
         download(url, part, timeout=timeout, tries=min(tries, SOURCE_TRIES), progress=progress)

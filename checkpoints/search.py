@@ -11,6 +11,7 @@ from checkpoints import cache as store
 from checkpoints import files, hugging_face, kaggle
 from checkpoints.download import discard, offline
 from checkpoints.errors import CheckpointError, DownloadError, reason
+from checkpoints.plain_text import public_url, shown
 from checkpoints.reach import unreachable
 
 MIRRORS_VARIABLE = "MOBILENETS_MIRRORS"
@@ -46,9 +47,11 @@ class Candidate(NamedTuple):
 def mirrors() -> list[str]:
     """Returns the folders and base URLs in ``MOBILENETS_MIRRORS``, separated by commas, lines or as in ``PATH``."""
     text = os.environ.get(MIRRORS_VARIABLE, "")
-    # The colon of http://host:port/path separates nothing.
+    # The colons of http://user:password@host:port/path separate nothing.
     separator = re.escape(os.pathsep)
-    pattern = rf"https?://[^\s,;:/]*(?::\d+)?(?:/[^\s,{separator}]*)?|[^\s,{separator}][^\n,{separator}]*"
+    pattern = (
+        rf"https?://(?:[^\s,/@]*@)?[^\s,;:/]*(?::\d+)?(?:/[^\s,{separator}]*)?|[^\s,{separator}][^\n,{separator}]*"
+    )
     return [base.strip() for base in re.findall(pattern, text) if base.strip()]
 
 
@@ -186,7 +189,7 @@ class Search:
         """Moves a complete download into the cache, under the name of the archive whose sha256 it has."""
         try:
             file = self._path(self._check(part, candidate, group))
-            store.check_gzip(source, part)
+            store.check_complete(source, part, gzipped=True)
         except CheckpointError as error:
             discard(part)
             self.answers.append((source, _without(error, part, source)))
@@ -194,7 +197,7 @@ class Search:
         store.keep(part, file, source)
         for rest in part.parent.glob("*.part*"):
             rest.unlink(missing_ok=True)
-        return Fetched(file, source)
+        return Fetched(file, public_url(source))
 
     def _check(self, file: Path, candidate: Candidate, group: Sequence[Candidate]) -> Candidate:
         """Returns which of the files it is, and refuses one that is none."""
@@ -238,5 +241,5 @@ def _without(error: Exception, *sources: str | Path) -> str:
     """Returns the message of an error without the source that it begins with, and without its full stop."""
     text = str(error)
     for source in sources:
-        text = text.removeprefix(f"{source} ")
+        text = text.removeprefix(f"{shown(str(source))} ")
     return text.rstrip(".")

@@ -1,6 +1,7 @@
 """Compares a model with a reference: a checkpoint, a manifest, a frozen graph, a hub module."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from converters.copies import open_copy
 from converters.errors import ConversionError
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
+from converters.manifest_file import is_of_another
 from converters.opening import graph_file, open_source
 from converters.output_verification import verify_outputs
 from converters.parity.comparison import FLOORS
@@ -99,7 +101,11 @@ def verify(
 
 def _verify_weights(name, network, variables, reference, ema, published, scope) -> Report:
     if not isinstance(reference, Mapping) and pathlib.Path(reference).suffix == ".json":
-        return verify_manifest(name, variables, reference, network)
+        report = verify_manifest(name, variables, reference, network)
+        if is_of_another(pathlib.Path(reference), pathlib.Path(name)):
+            note = f"{reference} is the manifest of another conversion than {name}, which has its own in the file."
+            report = dataclasses.replace(report, notes=(*report.notes, note))
+        return report
     with open_copy(reference, ema) as expected:
         report = verify_variables(name, variables, expected, str(expected.path), ema, published, scope)
         if expected.copy and ema == "auto" and not report.passed:

@@ -145,7 +145,7 @@ def test_the_archive_comes_first(gone, package, tmp_path, monkeypatch):
     body = b"archive"
     row = archives.REGISTRY[NAME][0]._replace(sha256=hashlib.sha256(body).hexdigest())
     monkeypatch.setitem(archives.REGISTRY, NAME, (row,))
-    monkeypatch.setattr("checkpoints.cache.check_gzip", lambda url, part: None)
+    monkeypatch.setattr("checkpoints.cache.check_complete", lambda source, part, gzipped: None)
     gone.answers, gone.body = [], body
     assert checkpoints.fetched(NAME).path.name == FILE and not package
 

@@ -7,7 +7,7 @@ import click
 
 import checkpoints
 import mobilenets
-from converters.commands.console import allow_unpinned, as_json
+from converters.commands.console import allow_unpinned, as_json, echo
 from converters.commands.display import display_on_stderr
 
 
@@ -46,12 +46,12 @@ def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_j
         raise click.UsageError("Name a model, or give --family, --all or --from.")
     if as_json:
         facts = [file | {"sha256": file["bytes"] and checkpoints.sha256(file["path"])} for file in fetched]
-        click.echo(json.dumps(facts, indent=1))
+        echo(json.dumps(facts, indent=1))
     elif folder:
         for file in fetched:
-            click.echo(file["path"])
+            echo(file["path"])
     if failed and len(wanted) > 1:
-        click.echo(f"{len(failed)} of {len(wanted)} could not be fetched: {', '.join(failed)}.", err=True)
+        echo(f"{len(failed)} of {len(wanted)} could not be fetched: {', '.join(failed)}.", err=True)
     if failed:
         click.get_current_context().exit(2)
 
@@ -67,11 +67,11 @@ def _fetched(wanted: list[str], cache, allow_unpinned: bool, as_json: bool) -> t
                     name, cache=cache, progress=display.downloaded, allow_unpinned=allow_unpinned
                 )
         except checkpoints.DownloadError as error:
-            click.echo(f"Error: {error}", err=True)
+            echo(f"Error: {error}", err=True)
             failed.append(name)
             continue
         if not as_json:
-            click.echo(file.path)
+            echo(file.path)
         fetched.append(_facts(name, file.origin, file.path))
     return fetched, failed
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import click
 
 import mobilenets
-from converters.commands.console import as_json, load_keras
+from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 
 
@@ -17,23 +17,42 @@ from converters.commands.display import display_on_stderr
 @as_json
 def list_command(family, as_json):
     """List the published models."""
-    from converters.text import text_of
-
     infos = [mobilenets.get_model_info(name) for name in mobilenets.list_models(family)]
-    click.echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(_models_table(infos)))
+    echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else _models_text(infos))
 
 
-def _models_table(infos):
-    """The published models, a row each."""
-    from converters.text import plain_table, right
+def _models_text(infos) -> str:
+    """The published models, a line each, without the columns that do not fit the terminal."""
+    from converters.text import terminal_width
 
-    numeric = ("size", "features", "parameters", "MACs (M)", "top-1 %", "top-5 %")
-    table = plain_table("name", right("multiplier"), *map(right, numeric))
-    for info in infos:
-        size = f"{info.image_size}{'' if info.fixed_image_size else ' (any)'}"
-        numbers = (f"{info.parameters:,}", f"{info.macs / 1e6:.1f}", f"{info.top1}", _top5(info))
-        table.add_row(info.name, f"{info.depth_multiplier:g}", size, str(info.num_features), *numbers)
-    return table
+    columns = {
+        "name": [info.name for info in infos],
+        "multiplier": [f"{info.depth_multiplier:g}" for info in infos],
+        "size": [f"{info.image_size}{'' if info.fixed_image_size else ' (any)'}" for info in infos],
+        "features": [str(info.num_features) for info in infos],
+        "parameters": [f"{info.parameters:,}" for info in infos],
+        "MACs (M)": [f"{info.macs / 1e6:.1f}" for info in infos],
+        "top-1 %": [f"{info.top1}" for info in infos],
+        "top-5 %": [_top5(info) for info in infos],
+    }
+    widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
+    left_out = []
+    # The least wanted first; most of these are in the name.
+    for name in ("multiplier", "features", "top-5 %", "size", "MACs (M)", "parameters"):
+        if sum(widths.values()) + 2 * (len(widths) - 1) <= terminal_width():
+            break
+        left_out.append(name)
+        del widths[name]
+    lines = [
+        "  ".join(
+            f"{cell:{width}}" if name == "name" else f"{cell:>{width}}"
+            for (name, width), cell in zip(widths.items(), row, strict=True)
+        )
+        for row in [[*widths], *zip(*(columns[name] for name in widths), strict=True)]
+    ]
+    if left_out:
+        lines.append(f"Without {', '.join(left_out)}, for which the terminal is too narrow; --json has everything.")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _top5(info):
@@ -63,9 +82,9 @@ def info_command(model, plot, as_json):
         facts, shown = info.to_dict(), _published_readable(info)
         if plot:
             _draw_published(facts["name"], plot)
-    from converters.text import facts_table, text_of
+    from converters.text import facts_text
 
-    click.echo(json.dumps(facts, indent=1) if as_json else text_of(facts_table(shown)))
+    echo(json.dumps(facts, indent=1) if as_json else facts_text(shown))
 
 
 def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
@@ -125,7 +144,8 @@ def _published_readable(info: mobilenets.ModelInfo) -> dict[str, object]:
         "trainable_parameters": info.trainable_parameters,
         "multiply-adds": with_published(info.macs, info.published_macs_millions),
         "published_accuracy": f"top-1 {info.top1} %" + (f", top-5 {info.top5} %" if info.top5 else ""),
-        "checkpoint": f"{info.checkpoint_path} in {info.checkpoint_url}",
+        "checkpoint": info.checkpoint_path,
+        "archive": info.checkpoint_url,
         "sha256": info.archives[0].sha256 or "not known",
         "hub_handle": info.hub_handle or "none",
     }

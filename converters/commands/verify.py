@@ -6,7 +6,7 @@ import sys
 import click
 
 import converters
-from converters.commands.console import as_json, load_keras
+from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.sources import find_source
 
@@ -74,7 +74,8 @@ def verify_command(model, reference, images, tolerance, float64, ema, scope, par
             partial=partial,
             name=model,
         )
-        from converters.parity.report_text import report_text, terminal_width
+        from converters.parity.report_text import report_text
+        from converters.text import terminal_width
 
         if report_file:
             from converters.reports.html import write_html_report
@@ -83,9 +84,9 @@ def verify_command(model, reference, images, tolerance, float64, ema, scope, par
             display.step(f"Writing {report_file}")
             write_html_report(report, provenance_of(loaded, model, source.path), report_file)
     if as_json:
-        click.echo(report.to_json())
+        echo(report.to_json())
     else:
-        click.echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width()))
+        echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width()))
     sys.exit(0 if report.passed else 1)
 
 

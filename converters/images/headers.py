@@ -28,12 +28,14 @@ class Header(NamedTuple):
         width: Number of columns, as stored; 0 if not known.
         height: Number of rows, as stored; 0 if not known.
         orientation: The EXIF orientation, 1 to 8. 1 is upright.
+        mode: Pillow's name of the pixels' type, such as "RGB".
     """
 
     format: str | None = None
     width: int = 0
     height: int = 0
     orientation: int = 1
+    mode: str = ""
 
     @property
     def by_pillow(self) -> bool:
@@ -67,7 +69,8 @@ def read_header(path: str) -> Header:
             tagged = "exif" in image.info or image.format == "TIFF"
             orientation = image.getexif().get(0x0112, 1) if tagged else 1
             width, height = image.size
-            return Header(image.format, width, height, orientation if orientation in range(1, 9) else 1)
+            turned = orientation if orientation in range(1, 9) else 1
+            return Header(image.format, width, height, turned, image.mode)
     except Exception:  # Pillow's formats raise errors of many types. The decoder gives the reason.
         return Header()
 

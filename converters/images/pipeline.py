@@ -146,14 +146,6 @@ def _by_pillow(path: tf.Tensor) -> tf.Tensor:
     return tf.numpy_function(lambda name: pillow_pixels(os.fsdecode(name)), [path], tf.uint8)
 
 
-def turned_note(count: int, turn: bool) -> str | None:
-    """Returns a sentence on images with an EXIF orientation; None if there are none or they were turned."""
-    if turn or not count:
-        return None
-    images = "1 image is" if count == 1 else f"{count} images are"
-    return f"{images} read as stored, though the EXIF orientation is not upright; --upright turns such images."
-
-
 def without_autotuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the dataset without tf.data's autotuner.
 

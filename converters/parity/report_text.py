@@ -1,7 +1,5 @@
 """A report as people read it in a terminal."""
 
-import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,11 +37,6 @@ def _failures_and_worst(rows: Sequence[OutputRow]) -> Sequence[OutputRow]:
     """The rows that differ and the five closest to their bounds, in the order of the network."""
     worst = sorted(rows, key=lambda row: -row.reference_error / row.bound if row.bound else 0.0)[:WORST]
     return [row for row in rows if not row.passed or row in worst]
-
-
-def terminal_width() -> int:
-    """Returns the width of the terminal, or 200 where standard output is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
 
 
 def verdict(report: "Report") -> str:

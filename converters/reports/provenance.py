@@ -12,7 +12,8 @@ import keras
 import checkpoints
 from converters.errors import ConversionError
 from converters.hub.module import is_hub_module
-from converters.manifest import differing_variables, manifest_path, read_manifest
+from converters.manifest import differing_variables, manifest_path
+from converters.manifest_file import manifests_of
 from converters.sources import Variables
 from converters.weights import slim_variables
 
@@ -57,7 +58,7 @@ def _manifest_facts(model: keras.Model, path: str | pathlib.Path) -> dict[str, s
     if not file.is_file():
         return {"manifest": f"none: {file.name} does not exist"}
     try:
-        manifest = read_manifest(file)
+        manifest = manifests_of(path)[0]
     except ConversionError as error:
         return {"manifest": str(error)}
     differing = len(differing_variables(slim_variables(model), manifest))
