@@ -11,7 +11,7 @@ import numpy as np
 
 import checkpoints
 import mobilenets
-from checkpoints.locate import graph_named_saved_model, saved_model
+from checkpoints.locate import graph_named_saved_model, saved_model, v1_file, v2_prefix
 from converters.errors import ConversionError
 
 # What `checkpoints.open_variables` opens: a path, or `{slim variable name: array}`.
@@ -93,3 +93,26 @@ def find_source(
     file = checkpoints.fetched(module or info.name, progress=progress, allow_unpinned=allow_unpinned)
     archives = [archive.url.rpartition("/")[2] for archive in info.archives]
     return Source(file.path, info.name, file.origin, None if module or file.path.name in archives else archives[0])
+
+
+def is_path(text: str) -> bool:
+    """Whether a text is the path of a file or a folder, or the prefix of a checkpoint."""
+    path = Path(text)
+    return path.exists() or bool(v2_prefix(path) or v1_file(path))
+
+
+def check_there(text: str) -> None:
+    """Refuses what is neither a path nor a name, without TensorFlow and without a download.
+
+    Raises:
+        ConversionError: it begins like the name of a published model, but there is no such model.
+        FileNotFoundError: it is another text.
+    """
+    if is_path(text) or text.startswith("hf://"):
+        return
+    if text.endswith(".keras"):
+        raise FileNotFoundError(f"The model {text} does not exist.")
+    try:
+        mobilenets.get_model_info(text)
+    except ValueError:
+        checkpoints.open_variables(Path(find_source(text).path)).close()  # its error names similar files

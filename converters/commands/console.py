@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import sys
 
@@ -25,11 +26,20 @@ class UnusableInput(click.ClickException):
 
 
 class Mismatch(click.ClickException):
-    """One sentence on standard error and exit status 1: a comparison failed."""
+    """One sentence on standard error and exit status 1: a comparison failed.
+
+    Attributes:
+        printed: whether the report is on standard output already.
+    """
 
     exit_code = 1
 
+    def __init__(self, message: str, printed: bool = False):
+        super().__init__(message)
+        self.printed = printed
 
+
+INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
 TRACEBACK_VARIABLE = "MOBILENETS_TRACEBACK"
 
 
@@ -115,9 +125,21 @@ class Program(click.Group):
         open_closed_streams()
         return super().main(*args, **kwargs)
 
+    def parse_args(self, ctx, args):
+        ctx.meta["json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx):
-        with unusable_input_as_sentence():
-            return super().invoke(ctx)
+        try:
+            with unusable_input_as_sentence():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except click.ClickException as error:
+            if ctx.meta["json"] and not getattr(error, "printed", False):
+                echo(json.dumps({"error": error.format_message(), "exit_status": error.exit_code}))
+            raise
 
 
 class ImageSize(click.ParamType):

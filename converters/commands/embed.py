@@ -21,6 +21,7 @@ from converters.commands.images import (
     upright_option,
 )
 from converters.commands.quiet import native_stderr_if_it_fails
+from converters.sources import check_there
 
 
 @click.command("embed", short_help="Write the feature vectors of images to a file.")
@@ -44,6 +45,7 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
     OUTPUT.parts until OUTPUT is complete. Images that cannot be read are skipped: the reasons and their number are
     printed, and the exit status is 1. If no image can be read, no file is written, and it is 2.
     """
+    check_there(model)
     paths = image_paths(images, lists)
     with display_on_stderr() as display:
         load_keras(display)

@@ -20,6 +20,7 @@ from converters.commands.images import (
     runtime_option,
 )
 from converters.commands.quiet import native_stderr_if_it_fails
+from converters.sources import check_there
 
 if TYPE_CHECKING:
     from converters.images.labelled import Labelled
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path))
 @click.option(
+    "--truth",
     "--labels-file",
+    "labels_file",
     type=existing_file,
-    help="Instead of class folders: one line per image, with its path in FOLDER and the index of its class.",
+    help="The right answers, instead of class folders: one line per image, with its path in FOLDER and the index of "
+    "its class. --labels-file is the old name.  [class folders]",
 )
 @labels_option
 @click.option(
@@ -51,6 +55,7 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
     command again and it resumes. An image that cannot be read is not counted: the reason is printed, and the exit
     status is 1.
     """
+    check_there(model)
     with display_on_stderr() as display:
         load_keras(display)
         import checkpoints

@@ -1,31 +1,53 @@
 """The command ``mobilenets export``."""
 
+import importlib.util
 import json
 import pathlib
 
 import click
 
 import converters
-from converters.commands.console import Mismatch, as_json, echo, load_keras
+from converters.commands.console import Mismatch, UnusableInput, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.quiet import native_stderr_if_it_fails
+from converters.sources import check_there
+
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "savedmodel": (),
+    "litert": (),
+    "onnx": ("onnx", "onnxruntime", "tf2onnx"),
+    "openvino": ("openvino", "scipy"),
+    "keras-applications": (),
+    "transformers": ("transformers", "torch"),
+    "hub": (),
+    "safetensors": (),
+}
+"""The formats, and the packages that each one needs; the extra has the name of the format."""
+SUFFIXES = {
+    ".tflite": "litert",
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".h5": "keras-applications",
+    ".safetensors": "safetensors",
+}
 
 
 @click.command("export", short_help="Write a model for another runtime and compare it with Keras.")
 @click.argument("model")
-@click.argument("path", type=click.Path(path_type=pathlib.Path))
+@click.argument("path", required=False, type=click.Path(path_type=pathlib.Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=pathlib.Path), help="The file or folder to write.  [required]"
+)
 @click.option(
     "--format",
     "format_name",
-    required=True,
-    type=click.Choice(
-        ["savedmodel", "litert", "onnx", "openvino", "keras-applications", "transformers", "hub", "safetensors"]
-    ),
+    type=click.Choice(list(PACKAGES)),
+    help="The format; a folder may be one of several.  [by the suffix of OUTPUT]",
 )
 @click.option(
     "--quantize",
     type=click.Choice(["float16", "int8"]),
-    help="LiteRT only: weights in float16, or all operations in int8, calibrated on the images.",
+    help="LiteRT only: weights in float16, or all operations in int8, calibrated on the images.  [float32]",
 )
 @click.option(
     "--images",
@@ -44,23 +66,27 @@ from converters.commands.quiet import native_stderr_if_it_fails
 )
 @click.option("--batch", type=click.IntRange(1), help="int8 only: the fixed number of images.  [any]")
 @click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms, in the first four formats.")
-@click.option("--force", is_flag=True, help="Replace PATH if it exists.")
+@click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 @as_json
-def export_command(model, path, format_name, quantize, images, input_type, batch, fused, force, as_json):
-    """Write MODEL (.keras) to PATH in another runtime's format, run it there and compare it with Keras.
+def export_command(model, path, output, format_name, quantize, images, input_type, batch, fused, force, as_json):
+    """Write MODEL (.keras) to OUTPUT in another runtime's format, run it there and compare it with Keras.
 
     If a manifest is next to MODEL, MODEL is compared with it first.
 
     \b
-    savedmodel          PATH is a folder
-    litert              PATH ends in .tflite
-    onnx                PATH ends in .onnx; needs mobilenets[onnx]
-    openvino            PATH ends in .xml, and a .bin file is written next to it; needs mobilenets[openvino]
-    keras-applications  PATH ends in .h5: weights for keras.applications.MobileNet or MobileNetV2
-    transformers        PATH is a folder for from_pretrained (MobileNet V1, V2); needs mobilenets[transformers]
-    hub                 PATH is a folder: a TF-Hub module (TF2 SavedModel), to call and to train
-    safetensors         PATH ends in .safetensors: the variables by their slim names
+    savedmodel          OUTPUT is a folder
+    litert              OUTPUT ends in .tflite
+    onnx                OUTPUT ends in .onnx; needs mobilenets[onnx]
+    openvino            OUTPUT ends in .xml, and a .bin file is written next to it; needs mobilenets[openvino]
+    keras-applications  OUTPUT ends in .h5: weights for keras.applications.MobileNet or MobileNetV2
+    transformers        OUTPUT is a folder for from_pretrained (MobileNet V1, V2); needs mobilenets[transformers]
+    hub                 OUTPUT is a folder: a TF-Hub module (TF2 SavedModel), to call and to train
+    safetensors         OUTPUT ends in .safetensors: the variables by their slim names
     """
+    path = _output(path, output)
+    format_name = format_name or _format_of(path)
+    check_there(model)
+    _check_packages(format_name)
     if format_name in ("hub", "safetensors"):
         if quantize or images or not fused or batch or input_type != "float32":
             raise click.UsageError(f"--format {format_name} takes neither --quantize nor --images, and no --unfused.")
@@ -100,6 +126,32 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
     echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
 
 
+def _output(path: pathlib.Path | None, output: pathlib.Path | None) -> pathlib.Path:
+    if (path is None) == (output is None):
+        raise click.UsageError("Name the file or folder to write once: -o OUTPUT.")
+    if output is None:
+        echo("Note: the output as an argument is the old form; -o OUTPUT is the same in every command.", err=True)
+    return output or path
+
+
+def _format_of(path: pathlib.Path) -> str:
+    if path.suffix not in SUFFIXES:
+        raise click.UsageError(
+            f"The suffix of {path} is not that of a format ({', '.join(SUFFIXES)}); give "
+            f"--format: {', '.join(PACKAGES)}."
+        )
+    return SUFFIXES[path.suffix]
+
+
+def _check_packages(format_name: str) -> None:
+    """Refuses a format whose packages are missing, before TensorFlow is loaded."""
+    missing = [name for name in PACKAGES[format_name] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UnusableInput(
+            f'The format {format_name} needs {", ".join(missing)}: pip install "mobilenets[{format_name}]" installs it.'
+        )
+
+
 def export_variables(model, path, force, as_json):
     """Writes the variables in safetensors and reads them again."""
     with display_on_stderr() as display:
@@ -136,4 +188,4 @@ def export_module(model, path, force, as_json):
             report = converters.verify(loaded, path, name=model)
     echo(report.to_json() if as_json else verdict(report))
     if not report.passed:
-        raise Mismatch(f"{path} was written, but its outputs differ from those of {model}.")
+        raise Mismatch(f"{path} was written, but its outputs differ from those of {model}.", printed=True)

@@ -13,7 +13,7 @@ from converters.commands.display import display_on_stderr
 
 @click.command("fetch", short_help="Fetch the archives of published models.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All models of a family.")
+@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All models of a family.  [none]")
 @click.option("--all", "everything", is_flag=True, help="All published models.")
 @click.option(
     "--cache",
@@ -24,7 +24,7 @@ from converters.commands.display import display_on_stderr
     "--from",
     "folder",
     type=click.Path(exists=True, path_type=pathlib.Path),
-    help="Adopt the archives in this file, folder or disk: those with a pinned sha256 enter the cache.",
+    help="Adopt the archives in this file, folder or disk: those with a pinned sha256 enter the cache.  [download]",
 )
 @allow_unpinned
 @as_json

@@ -3,17 +3,18 @@
 import contextlib
 import json
 import pathlib
+import textwrap
 from collections.abc import Mapping
 
 import click
 
 import mobilenets
-from converters.commands.console import as_json, echo, load_keras
+from converters.commands.console import UnusableInput, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 
 
 @click.command("list")
-@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)))
+@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="The models of one family.  [all]")
 @as_json
 def list_command(family, as_json):
     """List the published models."""
@@ -43,16 +44,16 @@ def _models_text(infos) -> str:
             break
         left_out.append(name)
         del widths[name]
-    lines = [
-        "  ".join(
-            f"{cell:{width}}" if name == "name" else f"{cell:>{width}}"
-            for (name, width), cell in zip(widths.items(), row, strict=True)
-        )
-        for row in [[*widths], *zip(*(columns[name] for name in widths), strict=True)]
-    ]
+    lines = [_line(row, widths) for row in [[*widths], *zip(*(columns[name] for name in widths), strict=True)]]
     if left_out:
-        lines.append(f"Without {', '.join(left_out)}, for which the terminal is too narrow; --json has everything.")
-    return "\n".join(line.rstrip() for line in lines)
+        note = f"The terminal is too narrow for {', '.join(left_out)}; --json prints everything."
+        lines += textwrap.wrap(note, terminal_width())
+    return "\n".join(lines)
+
+
+def _line(cells, widths) -> str:
+    texts = (f"{cell:{'<' if name == 'name' else '>'}{widths[name]}}" for name, cell in zip(widths, cells, strict=True))
+    return "  ".join(texts).rstrip()
 
 
 def _top5(info):
@@ -65,26 +66,62 @@ def _options(info):
 
 
 @click.command("info", short_help="Print the facts of a model, or draw it.")
-@click.argument("model")
-@click.option("--plot", type=click.Path(path_type=pathlib.Path), help="Draw the network: a .png, .svg or .pdf.")
+@click.argument("source")
+@click.option(
+    "--plot",
+    "-o",
+    "--output",
+    "plot",
+    type=click.Path(path_type=pathlib.Path),
+    help="Draw the network to a .png, .svg or .pdf file.  [no picture]",
+)
 @as_json
-def info_command(model, plot, as_json):
-    """Print the facts of MODEL: a published model (name or hub handle) or a .keras file.
+def info_command(source, plot, as_json):
+    """Print the facts of SOURCE: a published model (name or hub handle), a .keras file, or anything that convert reads.
 
-    For a published model: image size, parameters, multiply-adds, accuracy, and its URLs. For a file, which is compared
-    with the manifest next to it if there is one: layers, parameters, multiply-adds and the published number of them,
-    receptive field, and memory for one image. A picture (--plot) needs mobilenets[plots].
+    For a published model: image size, parameters, multiply-adds, accuracy, and its URLs. For a .keras file, which is
+    compared with the manifest next to it if there is one: layers, parameters, multiply-adds and the published number of
+    them, receptive field, and memory for one image. For a checkpoint or another source: network, multiplier, classes,
+    averages, steps, optimizer, and whether it is a published file. A path that exists goes before a published name.
+    A picture (--plot) needs mobilenets[plots].
     """
-    if model.endswith(".keras"):
-        facts, shown = _of_file(model, plot)
+    from converters.sources import check_there, is_path
+
+    if source.endswith(".keras"):
+        check_there(source)
+        facts, shown = _of_file(source, plot)
+    elif is_path(source) or source.startswith("hf://"):
+        if plot:
+            raise click.UsageError("--plot draws a published model or a .keras file; convert SOURCE first.")
+        facts, shown = _of_source(source)
     else:
-        info = mobilenets.get_model_info(model)
+        info = _published(source)
         facts, shown = info.to_dict(), _published_readable(info)
         if plot:
             _draw_published(facts["name"], plot)
     from converters.text import facts_text
 
     echo(json.dumps(facts, indent=1) if as_json else facts_text(shown))
+
+
+def _published(name: str) -> mobilenets.ModelInfo:
+    try:
+        return mobilenets.get_model_info(name)
+    except ValueError as error:
+        raise UnusableInput(f"{name} does not exist, and is not the name of a published model. {error}") from error
+
+
+def _of_source(path: str) -> tuple[dict, dict]:
+    """The facts of a checkpoint or another source as JSON values, and as people read them."""
+    from converters.sources import find_source
+
+    with display_on_stderr() as display:
+        load_keras(display)
+        from converters.inspection.source_facts import readable, source_facts
+
+        display.step(f"Reading {path}")
+        facts = source_facts(find_source(path, display.downloaded))
+    return facts, readable(facts)
 
 
 def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:

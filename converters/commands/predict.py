@@ -22,6 +22,7 @@ from converters.commands.images import (
     upright_option,
 )
 from converters.commands.quiet import native_stderr_if_it_fails
+from converters.sources import check_there
 
 
 @click.command("predict", short_help="Print the likeliest classes of images.")
@@ -42,6 +43,7 @@ def predict_command(model, images, lists, labels, top, image_size, batch_size, r
     PNG, GIF, BMP, WebP, TIFF or AVIF), a folder, or a glob in quotes. If an image cannot be read, the reason is
     printed, the other images are classified, and the exit status is 1.
     """
+    check_there(model)
     paths = image_paths(images, lists)
     with display_on_stderr() as display:
         answers = _kept_answers(display, model, image_size, runtime, labels, paths, top, batch_size, upright)
