@@ -5,7 +5,6 @@ load without an error. And a changed configuration (another epsilon, another str
 manifest pins every slim variable by its checksum and every layer by its arguments, so that both are detected.
 """
 
-import importlib.metadata
 import json
 import pathlib
 from collections.abc import Mapping
@@ -18,7 +17,9 @@ from converters.conversion import Conversion
 from converters.differences import Difference, differences
 from converters.errors import ConversionError
 from converters.structure import structure
+from converters.versions import versions
 from converters.weights import slim_variables
+from mobilenets.initial_values import without_random_values
 
 FORMAT = "mobilenets manifest"
 FORMAT_VERSION = 1
@@ -52,7 +53,7 @@ def manifest_of(conversion: Conversion, verification: Mapping[str, Mapping] | No
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "created_with": {name: importlib.metadata.version(name) for name in ("keras", "tensorflow", "numpy")},
+        "created_with": versions(),
         "source": {
             "path": conversion.source,
             "format": conversion.source_format,
@@ -79,7 +80,8 @@ def configured_structure(manifest: Mapping) -> dict[str, str]:
     configuration = {
         key: value for key, value in manifest["configuration"].items() if key not in ("family", "name", "ends_at")
     }
-    return structure(mobilenets.CONSTRUCTORS[manifest["configuration"]["family"]](**configuration))
+    with without_random_values():
+        return structure(mobilenets.CONSTRUCTORS[manifest["configuration"]["family"]](**configuration))
 
 
 def read_manifest(path: str | pathlib.Path) -> dict:

@@ -1,4 +1,4 @@
-"""Tables and shapes as plain text."""
+"""Tables, shapes and foreign names as plain text."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -18,6 +18,12 @@ def few(names: Iterable[str], most: int) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def shown(name: str) -> str:
+    """A name from a file, as it may stand in a message: short, on one line, without control characters."""
+    text = "".join(character if character.isprintable() else "?" for character in name[:200])
+    return text + "..." if len(name) > 200 else text
 
 
 def facts_table(facts: Mapping[str, object]) -> Table:

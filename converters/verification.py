@@ -14,12 +14,9 @@ import mobilenets
 from converters.copies import open_copy
 from converters.errors import ConversionError
 from converters.exporting.transformers_run import run_folder
-from converters.graphs.frozen_graph import FrozenGraph
-from converters.hub.comparison import compare_with_module
-from converters.hub.module import is_hub_module, open_hub_module
 from converters.keras_file import open_keras_file
 from converters.litert.reference import LiteRTReference
-from converters.opening import graph_file, is_folded, litert_file, open_source
+from converters.opening import graph_file, is_folded, is_hub_module, litert_file, open_source
 from converters.parity.agreement import agreement_report
 from converters.parity.comparison import FLOORS, compare_outputs
 from converters.parity.exact import exact_values, with_default
@@ -27,6 +24,7 @@ from converters.parity.outputs import own_outputs
 from converters.parity.report import OutputRow, Report
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
 from converters.sources import Source, Variables, find_source
+from converters.tensorflow_extra import need_tensorflow
 from converters.text import few
 from converters.weights import slim_variables, weights_by_slim_name
 from mobilenets.options import check_momentum
@@ -199,6 +197,9 @@ def _variables(
 
 
 def _with_graph(name, model, path, reference, images, tolerance, dtype, _, partial) -> Report:
+    need_tensorflow(f"The comparison with the outputs of {reference}")
+    from converters.graphs.frozen_graph import FrozenGraph
+
     graph: FrozenGraph | LiteRTReference
     if litert_file(path) is None:
         graph = FrozenGraph(path, float64=dtype == "float64")
@@ -262,6 +263,10 @@ def _epsilon_rows(model: keras.Model, epsilons: Mapping[str, float]) -> tuple[Ou
 def _with_module(name, model, path, reference, images, tolerance, dtype, momentum, partial) -> Report:
     if dtype == "float64":
         raise ConversionError(f"{reference} is a hub module, which computes in float32 only.")
+    need_tensorflow(f"The comparison with the outputs of {reference}")
+    from converters.hub.comparison import compare_with_module
+    from converters.hub.module import open_hub_module
+
     module = open_hub_module(path)
     images, note = _images(model, module.image_size, images)
     rows = compare_with_module(model, module, images.astype(np.float32), tolerance, momentum)
@@ -276,6 +281,7 @@ def _with_module(name, model, path, reference, images, tolerance, dtype, momentu
 
 def _with_transformers(name, model, path, reference, images, tolerance, partial) -> Report:
     images, note = _images(model, (None, None), images)
+    need_tensorflow(f"The comparison with the outputs of {reference}")
     expected = run_folder(path, 2 * images - 1)
     exact = exact_values(model, images)
     rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), "float32", tolerance)

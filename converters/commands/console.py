@@ -5,7 +5,8 @@ import contextlib
 import click
 
 from converters.commands.display import Display
-from converters.commands.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_keras_quietly
+from mobilenets.backend import check_backend
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -33,6 +34,12 @@ def unusable_input_as_sentence():
         yield
     except (ValueError, OSError) as error:
         raise UnusableInput(str(error)) from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "tensorflow":
+            raise
+        raise UnusableInput(
+            "This needs TensorFlow, which is not installed: pip install 'mobilenets[tensorflow]'."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -79,6 +86,14 @@ class ImageSize(click.ParamType):
 
 
 def load_keras(display: Display) -> None:
-    """Imports TensorFlow and Keras, as the current step."""
-    display.step("Loading TensorFlow and Keras")
-    import_tensorflow_quietly()
+    """Imports Keras and its backend, as the current step.
+
+    Raises:
+        UnusableInput: the backend is not installed.
+    """
+    try:
+        check_backend()
+    except ImportError as error:
+        raise UnusableInput(str(error)) from error
+    display.step("Loading Keras")
+    import_keras_quietly()

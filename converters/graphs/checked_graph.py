@@ -7,11 +7,12 @@ import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
-from converters.graphs.constants import RESOURCE, attribute, shown
+from converters.graphs.constants import RESOURCE, attribute
 from converters.graphs.frozen_graph import IMPORT_ERRORS, check_sizes, first_line
 from converters.graphs.nodes import bare, check_types, needed, source
 from converters.graphs.operations import VARIABLES, check_operations
 from converters.graphs.sessions import as_it_stands
+from converters.text import shown
 
 # Shapes of the state of dropout's random numbers, which has no name in a module.
 _SEEDS: tuple[list[int], ...] = ([], [2])

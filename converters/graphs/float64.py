@@ -7,9 +7,10 @@ import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
-from converters.graphs.constants import attribute, shown, value_of
+from converters.graphs.constants import attribute, value_of
 from converters.graphs.layers import FUSED
 from converters.graphs.nodes import data_inputs, through_identities
+from converters.text import shown
 
 _FLOAT32, _FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
 

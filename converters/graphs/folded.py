@@ -5,21 +5,26 @@ names of the convolutions stay. So each convolution is followed through the oper
 by constants, whatever they are: a bias, a batch norm, one that is folded in part, one written as many operations.
 """
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
-from converters.graphs.constants import attribute, shown
+from converters.graphs.constants import attribute
+from converters.tensorflow_extra import need_tensorflow
+from converters.text import shown
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
 from converters.graphs.endpoints import endpoint_ops, plain_name
-from converters.graphs.float64 import as_float64
 from converters.graphs.layers import CONVOLUTIONS, FUSED, computes_batch_statistics, convolutions
 from converters.graphs.nodes import bare, check_types, data_inputs, needed, source
 from converters.graphs.operations import check_operations
-from converters.graphs.sessions import as_it_stands
 
 _SCALING = ("Mul", "RealDiv", "Div", *FUSED)
 # They pass values on: dilated convolutions end in one, and a float network has no fake quantization.
@@ -29,7 +34,7 @@ _AFFINE = ("BiasAdd", "BiasAddV1", "Add", "AddV2", "Sub", *_SCALING, *_PASSING)
 _KERNELS = ("weights", "depthwise_weights", "pointwise_weights")
 _VARIABLES = (*_KERNELS, "biases", "gamma", "beta", "moving_mean", "moving_variance")
 
-Nodes = Mapping[str, NodeDef]
+Nodes: TypeAlias = "Mapping[str, NodeDef]"
 
 
 def network_nodes(nodes: Nodes, path: object) -> dict[str, NodeDef]:
@@ -75,8 +80,10 @@ def folded_variables(nodes: Nodes, path: object) -> dict[str, np.ndarray]:
         ``{slim name: float32 array}``: ``weights``, ``depthwise_weights``, ``pointwise_weights`` and ``biases``.
 
     Raises:
-        ConversionError: a kernel is not constant, or a convolution is not one of these networks.
+        ConversionError: a kernel is not constant, a convolution is not one of these networks, or TensorFlow is not
+            installed.
     """
+    need_tensorflow(f"Folding the batch norms of {path} into its kernels")
     named = dict(_named(nodes))
     readers = _readers(nodes)
     ends = {name: [name, *_chain(nodes, readers, name)][-1] for name in named}
@@ -170,6 +177,11 @@ def _is_constant(nodes: Nodes, name: str) -> bool:
 
 def _evaluate(nodes: Nodes, outputs: list[str], convolved: list[str], path: object) -> list[dict[str, np.ndarray]]:
     """The outputs in float64, for all convolutions giving 0 and giving 1."""
+    import tensorflow as tf
+
+    from converters.graphs.float64 import as_float64
+    from converters.graphs.sessions import as_it_stands
+
     fed = {name: _placeholder(name) for name in convolved}
     part = {name: bare(fed.get(name, node)) for name, node in nodes.items()}
     for node in part.values():
@@ -209,6 +221,8 @@ def _channels(nodes: Nodes, name: str, session: tf.compat.v1.Session, graph: tf.
 
 
 def _placeholder(name: str) -> NodeDef:
+    import tensorflow as tf
+
     node = tf.compat.v1.NodeDef(name=name, op="Placeholder")
     node.attr["dtype"].type = tf.float32.as_datatype_enum
     node.attr["shape"].shape.unknown_rank = True

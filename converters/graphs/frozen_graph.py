@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from converters.errors import ConversionError
 from converters.graphs import layers
-from converters.graphs.constants import shown
 from converters.graphs.endpoints import endpoint_ops
 from converters.graphs.float64 import as_float64
 from converters.graphs.folded import scales_outputs
@@ -16,6 +15,7 @@ from converters.graphs.images import find_input, input_range, placeholder
 from converters.graphs.nodes import bare, by_name, check_types, needed, read_graph
 from converters.graphs.operations import check_operations
 from converters.graphs.sessions import as_it_stands
+from converters.text import shown
 from mobilenets import SCOPES
 
 __all__ = ["FrozenGraph", "endpoint_ops"]

@@ -1,18 +1,26 @@
 """The nodes of a GraphDef by name: reading the file, following inputs, and cutting the graph to what outputs need."""
 
+from __future__ import annotations
+
 import pathlib
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from checkpoints.errors import CheckpointError
 from checkpoints.frozen_graph import graph_bytes
+from checkpoints.wire import WireError
 from converters.errors import ConversionError
-from converters.graphs.constants import ITEM_BYTES, STRING, shown, value_of
+from converters.graphs.constants import ITEM_BYTES, STRING, value_of
 from converters.graphs.operations import MAX_NODES
+from converters.graphs.plain_nodes import PlainNode, plain_nodes
+from converters.tensorflow_extra import has_tensorflow
+from converters.text import shown
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 MAX_FILE_NODES = 1_000_000
 
@@ -24,6 +32,9 @@ def read_graph(path: str | pathlib.Path) -> tf.compat.v1.GraphDef:
         ConversionError: the file is not one.
         OSError: it cannot be read.
     """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
     path = pathlib.Path(path)
     if path.exists() and not path.is_file():
         raise ConversionError(f"{path} is not a frozen graph: it is not a file.")
@@ -36,6 +47,23 @@ def read_graph(path: str | pathlib.Path) -> tf.compat.v1.GraphDef:
     if len(graph.node) > MAX_FILE_NODES:
         raise ConversionError(f"{path} is not run: it has {len(graph.node)} nodes, more than {MAX_FILE_NODES}.")
     return graph
+
+
+def read_nodes(path: str | pathlib.Path) -> Mapping[str, NodeDef] | Mapping[str, PlainNode]:
+    """Reads the nodes of a graph by their names; without TensorFlow as `PlainNode`, which can be read but not run.
+
+    Raises:
+        ConversionError: the file is no graph.
+        OSError: it cannot be read.
+    """
+    if has_tensorflow():
+        return by_name(read_graph(path), path)
+    try:
+        return plain_nodes(graph_bytes(pathlib.Path(path)))
+    except CheckpointError as error:
+        raise ConversionError(str(error)) from error
+    except WireError:
+        raise ConversionError(f"{path} is not a frozen graph: it cannot be decoded as a graph.") from None
 
 
 def by_name(graph: tf.compat.v1.GraphDef, path: object) -> dict[str, NodeDef]:

@@ -4,14 +4,19 @@ Every operation here is stateless and touches nothing outside the graph, apart f
 from the assertions of preprocessing. Anything else is refused by name before TensorFlow imports the graph.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterable, Mapping
-
-from tensorflow.core.framework.function_pb2 import FunctionDef
-from tensorflow.core.framework.node_def_pb2 import NodeDef
+from typing import TYPE_CHECKING
 
 from converters.errors import ConversionError
-from converters.graphs.constants import check_constant, shown
+from converters.graphs.constants import check_constant
+from converters.text import shown
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.function_pb2 import FunctionDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 MAX_NODES = 50_000  # an Inception V2 with all its training operations has 6,000
 MAX_DEPTH = 50  # of functions that call functions

@@ -11,10 +11,10 @@ import checkpoints
 from checkpoints.hub_module import image_size
 from converters.errors import ConversionError
 from converters.graphs.checked_graph import CheckedGraph, variable_node
-from converters.graphs.constants import shown
 from converters.graphs.inlining import inlined
 from converters.graphs.operations import VARIABLES, check_operations
 from converters.hub.training_call import TrainingCall, is_moving
+from converters.text import shown
 from mobilenets import SCOPES
 
 _PARTS = ("__call__", "variables", "trainable_variables", "regularization_losses")

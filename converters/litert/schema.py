@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.graphs.constants import shown
+from converters.text import shown
 
 _MAX_BYTES, _MAX_ITEMS, _MAX_RANK = 1 << 30, 20_000, 8
 _DTYPES: dict[int, type] = {

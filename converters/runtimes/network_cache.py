@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import numpy as np
 import checkpoints
 import mobilenets
 from converters.runtimes.table import Runtime
+from converters.versions import version_of
 
 FORMAT = "mobilenets network 1"
 
@@ -57,7 +57,7 @@ def network_file(model: keras.Model, runtime: Runtime) -> Path:
 
 def network_digest(model: keras.Model) -> str:
     """Returns a sha256 of the structure and of all weights, whatever the names of model and layers."""
-    digest = hashlib.sha256(f"{FORMAT} {importlib.metadata.version('tensorflow')} {keras.__version__}".encode())
+    digest = hashlib.sha256(f"{FORMAT} {version_of('tensorflow')} {keras.__version__}".encode())
     digest.update(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
     for weight in model.weights:
         array = keras.ops.convert_to_numpy(weight)
