@@ -20,6 +20,8 @@ from checkpoints import files
 from checkpoints.archive import MAX_BYTES
 from checkpoints.download import Progress, discard, download
 from checkpoints.errors import CheckpointError, DownloadError, reason
+from checkpoints.inputs import read_json
+from checkpoints.plain_text import public_url, without_login
 
 CACHE_VARIABLE = "MOBILENETS_CACHE"
 
@@ -66,6 +68,7 @@ def path_of(url: str, cache: str | os.PathLike[str] | None, file: str | None = N
     Args:
         file: another name for the file.
     """
+    url = without_login(url)
     last = file or PurePosixPath(unquote(re.split("[?#]", url)[0])).name
     name = re.sub(r"[^\w.-]", "_", last, flags=re.ASCII)[-100:].lstrip(".") or "file"
     return cache_folder(cache) / short_digest(url) / name
@@ -115,8 +118,7 @@ def _download(url: str, file: Path, sha256: str | None, progress: Progress, time
     part = file.with_name(f"{file.name}.part")
     download(url, part, timeout=timeout, tries=tries, progress=progress)
     try:
-        if file.suffix in (".gz", ".tgz"):
-            check_gzip(url, part)
+        check_complete(url, part)
         _check_new(url, file, files.sha256(part), sha256)
     except CheckpointError:
         discard(part)
@@ -125,8 +127,20 @@ def _download(url: str, file: Path, sha256: str | None, progress: Progress, time
     discard(part)
 
 
-def check_gzip(url: str, part: Path) -> None:
-    """Refuses a file that gzip cannot decompress to its end."""
+def check_complete(url: str, part: Path, gzipped: bool | None = None) -> None:
+    """Refuses a file that is empty, or that gzip cannot decompress to its end.
+
+    Args:
+        url: where it comes from.
+        part: the file.
+        gzipped: whether it is compressed by gzip; by default if the URL says so.
+    """
+    if not part.stat().st_size:
+        raise DownloadError(f"{url} is empty.")
+    if gzipped is None:
+        gzipped = PurePosixPath(re.split("[?#]", url)[0]).suffix in (".gz", ".tgz")
+    if not gzipped:
+        return
     try:
         with gzip.open(part) as stream:
             for _ in range(MAX_BYTES >> 20):  # a larger one is refused when it is opened
@@ -181,17 +195,17 @@ def read_record(file: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        facts = json.loads(path.read_text())
-        if not isinstance(facts["sha256"], str):
-            raise TypeError("sha256")
+        facts = read_json(path)
+        if not re.fullmatch("[0-9a-f]{64}", facts["sha256"]) or not isinstance(facts.get("url", ""), str):
+            raise TypeError("sha256 or url")
         return facts
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DownloadError(f"{path} is not the record of a download; delete it and fetch again.") from error
 
 
 def write_record(url: str, file: Path, digest: str) -> None:
-    """Records where a file in the cache came from, and its sha256."""
+    """Records where a file in the cache came from, without the secrets in the URL, and its sha256."""
     first_seen = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    facts = {"url": url, "sha256": digest, "bytes": file.stat().st_size, "first_seen": first_seen}
+    facts = {"url": public_url(url), "sha256": digest, "bytes": file.stat().st_size, "first_seen": first_seen}
     with files.replacing(record(file)) as path:
         path.write_text(json.dumps(facts, indent=1) + "\n")

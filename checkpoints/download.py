@@ -21,9 +21,13 @@ import urllib3
 from checkpoints.archive import MAX_BYTES
 from checkpoints.errors import DownloadError, reason
 from checkpoints.files import replacing
+from checkpoints.inputs import read_json
+from checkpoints.request import READ, Request, TooSlow
 
 PIECE = 1 << 16
-MAX_REDIRECTS = 10
+"""Bytes that count as progress between two failures."""
+ANSWER_TIMEOUTS, PIECE_TIMEOUTS = 2.0, 1.5
+"""Times the timeout for the whole answer before its body, and for each `checkpoints.request.READ` bytes of the body."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 """HTTP statuses of temporary failures."""
@@ -65,7 +69,8 @@ def download(
     Args:
         url: http or https.
         part: the file. It is complete when the function returns, and has the bytes received so far when it raises.
-        timeout: seconds to wait for a connection and for each piece of the body.
+        timeout: seconds to wait for a connection and for each packet. A server that sends fewer than 8 KiB in 1.5 times
+            of it, or headers for twice as long, counts as one that sends nothing.
         tries: number of successive failures (no connection, a timeout, an incomplete body, status 408, 425, 429 or
             500 to 504) without another 64 KiB of the file after which to give up. The waits between them double from
             half a second to 30 seconds. A longer wait that the server asks for (``Retry-After``) is respected, up to
@@ -110,7 +115,8 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
     headers = {"Accept-Encoding": "identity"}
     if done and version.validator:
         headers |= {"Range": f"bytes={done}-", "If-Range": version.validator}
-    with _failures_classified(url, timeout), _get(url, headers, timeout) as response:
+    with _failures_classified(url, timeout), Request(url, headers, timeout) as request:
+        response = request.response(ANSWER_TIMEOUTS * timeout)
         if response.status_code == HTTPStatus.PARTIAL_CONTENT and done:
             _check_range(response, done, version, part)
         elif response.status_code == HTTPStatus.OK:
@@ -118,33 +124,29 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
         else:
             _refuse(response, url, part)
         _check_space(url, part, done, version.total)
-        _write(response, url, part, done, version.total, progress)
-
-
-@contextlib.contextmanager
-def _get(url: str, headers: dict[str, str], timeout: float) -> Iterator[requests.Response]:
-    # A new session for each try never reuses a connection that the server has closed.
-    with requests.Session() as session:
-        session.max_redirects = MAX_REDIRECTS
-        with session.get(url, headers=headers, timeout=timeout, stream=True) as response:
-            yield response
+        _write(request, url, part, done, version.total, timeout, progress)
 
 
 @contextlib.contextmanager
 def _failures_classified(url: str, timeout: float) -> Iterator[None]:
-    """Turns errors of `requests` into temporary or permanent failures."""
+    """Turns errors of `requests` into temporary or permanent failures.
+
+    These do not have the original error as their cause, because its message may have the secrets in a URL.
+    """
     try:
         yield
     except DownloadError:
         raise
     except requests.exceptions.SSLError as error:
-        raise DownloadError(f"{url} cannot be fetched: the TLS connection failed ({_cause(error)}).") from error
-    except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-        raise _TemporaryFailure(f"the server sent nothing for {timeout:g} seconds") from error
+        raise DownloadError(f"{url} cannot be fetched: the TLS connection failed ({_cause(error)}).") from None
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):
+        raise _TemporaryFailure(f"the server sent nothing for {timeout:g} seconds") from None
+    except TooSlow:
+        raise _TemporaryFailure(f"the server sends fewer than {READ:,} bytes within {timeout:g} seconds") from None
     except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
-        raise _TemporaryFailure(f"the connection failed ({_cause(error)})") from error
+        raise _TemporaryFailure(f"the connection failed ({_cause(error)})") from None
     except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to an invalid URL
-        raise DownloadError(f"{url} cannot be fetched: {reason(error)}.") from error
+        raise DownloadError(f"{url} cannot be fetched: {reason(error)}.") from None
 
 
 def _cause(error: BaseException) -> str:
@@ -199,12 +201,12 @@ def _check_space(url: str, part: Path, done: int, total: int | None) -> None:
         raise DownloadError(f"{url} needs {total - done:,} more bytes, but {part.parent} has {free:,} bytes free.")
 
 
-def _write(response: requests.Response, url: str, part: Path, done: int, total: int | None, progress: Progress) -> None:
+def _write(
+    request: Request, url: str, part: Path, done: int, total: int | None, timeout: float, progress: Progress
+) -> None:
     with open(part, "ab") as sink:
         progress(done, total)
-        # Not `iter_content`, which would decompress a .tgz that a server declares as "gzip-encoded".
-        pieces = response.raw.stream(PIECE, decode_content=False)
-        while piece := _next(pieces, done, total):
+        while piece := _next(request, done, total, timeout):
             sink.write(piece)
             done += len(piece)
             if done > MAX_BYTES:
@@ -214,10 +216,10 @@ def _write(response: requests.Response, url: str, part: Path, done: int, total: 
         raise _interrupted(done, total)
 
 
-def _next(pieces: Iterator[bytes], done: int, total: int | None) -> bytes:
+def _next(request: Request, done: int, total: int | None, timeout: float) -> bytes:
     """Returns the next piece of a body, empty at the end."""
     try:
-        return next(pieces, b"")
+        return request.piece(PIECE_TIMEOUTS * timeout)
     except urllib3.exceptions.ProtocolError as error:
         raise _interrupted(done, total) from error
 
@@ -238,9 +240,11 @@ def _version_file(part: Path) -> Path:
 
 def _version_of(part: Path) -> _Version | None:
     try:
-        return _Version(**json.loads(_version_file(part).read_text()))
+        version = _Version(**read_json(_version_file(part)))
     except (OSError, ValueError, TypeError):
         return None
+    fits = isinstance(version.validator, str | None) and type(version.total) in (int, type(None))
+    return version if fits else None
 
 
 def _size(file: Path) -> int:

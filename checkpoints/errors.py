@@ -1,8 +1,16 @@
 """Errors of reading, writing and downloading files of variables."""
 
+from checkpoints.plain_text import shown
+
 
 class CheckpointError(ValueError):
-    """A file of variables cannot be read or written; the message is one sentence that names the file."""
+    """A file of variables cannot be read or written; the message is one sentence that names the file.
+
+    Names from outside are in it with their control characters escaped, and URLs without their secrets.
+    """
+
+    def __str__(self) -> str:
+        return shown(super().__str__(), keep="")
 
 
 class CheckpointNotFound(CheckpointError, FileNotFoundError):
@@ -10,7 +18,13 @@ class CheckpointNotFound(CheckpointError, FileNotFoundError):
 
 
 class DownloadError(CheckpointError):
-    """A file cannot be downloaded; the message is one sentence that names the URL or the file in the cache."""
+    """A file cannot be downloaded; the message names the URL or the file in the cache.
+
+    Where several sources were asked, it has a line for each.
+    """
+
+    def __str__(self) -> str:
+        return shown(ValueError.__str__(self))
 
 
 def reason(error: BaseException) -> str:

@@ -2,11 +2,18 @@
 
 from collections.abc import Sequence
 
+from checkpoints.plain_text import shown
 from converters.differences import MOST_NAMES, Difference, describe
 
 
 class ConversionError(ValueError):
-    """The variables, the model or the reference do not fit together; the message says where."""
+    """The variables, the model or the reference do not fit together; the message says where.
+
+    Names from outside are in it with their control characters escaped, and URLs without their secrets.
+    """
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class DifferencesError(ConversionError):

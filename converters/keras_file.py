@@ -1,72 +1,25 @@
-"""``.keras`` files: opened in safe mode, saved once they are verified, loaded against their manifest."""
+"""``.keras`` files: opened in safe mode, and compared with their manifests."""
 
-import json
 import pathlib
 
 import keras
 
 import checkpoints
 import mobilenets
-from converters.conversion import Conversion
 from converters.differences import Difference, describe, name_only
 from converters.errors import ConversionError
-from converters.manifest import (
-    configured_structure,
-    differing_variables,
-    manifest_of,
-    manifest_path,
-    published_in_manifest,
-    read_manifest,
-)
-from converters.staging import check_model_path
+from converters.manifest import configured_structure, differing_variables, published_in_manifest
+from converters.manifest_file import manifest_path, manifests_of
 from converters.structure import structure, structure_differences
 from converters.weights import slim_variables
 from mobilenets.initial_values import without_random_values
 
 
-def save_model(
-    conversion: Conversion, path: str | pathlib.Path, force: bool = False, *, verify: bool = True, partial: bool = False
-) -> dict:
-    """Writes the model and its manifest, whole or not at all, once the written file is verified.
-
-    The file is loaded again. Its weights are compared with the source bit for bit, its structure with the network that
-    was built, and, where the source is or holds a graph that can be run, its outputs with that graph at every endpoint.
-
-    Args:
-        conversion: from `converters.conversion_of`.
-        path: the ``.keras`` file. ``<name>.manifest.json`` is written next to it.
-        force: whether an existing file is replaced.
-        verify: whether the file is compared before it gets its name.
-        partial: whether a graph with fewer than half of the model's endpoints is enough.
-
-    Returns:
-        The manifest. Its entry ``verification`` says what was compared.
-
-    Raises:
-        VerificationError: a comparison failed; ``reports`` of the error holds the reports, and nothing is written.
-        ConversionError: the file exists, or its name does not end in ``.keras``.
-        OSError: the folder does not exist or cannot be written.
-
-    Example:
-        >>> conversion = converters.conversion_of("mobilenet_v1_0.25_128.tgz")
-        >>> manifest = converters.save_model(conversion, "model.keras")
-    """
-    from converters.saved_file import verify_file
-
-    path = pathlib.Path(path)
-    check_model_path(path, force)
-    # The manifest is moved first, so that a new model never stands without it.
-    with checkpoints.replacing(path) as model_file:
-        conversion.model.save(model_file)
-        verification = verify_file(conversion, model_file, str(path), partial) if verify else None
-        manifest = manifest_of(conversion, verification)
-        with checkpoints.replacing(manifest_path(path)) as manifest_file:
-            pathlib.Path(manifest_file).write_text(json.dumps(manifest, indent=1) + "\n")
-    return manifest
-
-
 def load_model(path: str | pathlib.Path) -> keras.Model:
-    """Loads a ``.keras`` file and compares every weight and layer with the manifest next to it.
+    """Loads a ``.keras`` file and compares every weight and layer with its manifest.
+
+    The manifest in the file counts, and the one next to it if it is of the same conversion; files of others have only
+    the latter.
 
     Args:
         path: the ``.keras`` file; ``<name>.manifest.json`` lies next to it. The file is opened in Keras's safe mode.
@@ -77,20 +30,27 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
         OSError: a file is missing or cannot be read.
     """
     model = open_keras_file(path)
-    manifest = read_manifest(manifest_path(path))
-    variables = _differences(model, manifest, path)
-    if variables:
-        # Training changes most variables: a list of them would say nothing more.
-        few = 2 * len(variables) <= len(manifest["variables"])
-        listed = describe(variables, "different", name_only) + "\n" if few else "most of them differ. "
-        raise ConversionError(_other_weights(path, listed))
-    differing = structure_differences(structure(model), configured_structure(manifest))
-    if differing:
-        listed = "\n".join(f"! {name}: {text}" for name, text in list(differing.items())[:5])
-        raise ConversionError(
-            f"{path} has the weights that its manifest lists in another network: {len(differing)} layers differ\n"
-            f"{listed}"
-        )
+    if not manifest_path(path).exists():
+        raise FileNotFoundError(f"The manifest {manifest_path(path)} of the model {path} does not exist.")
+    return _compared(model, path)
+
+
+def _compared(model: keras.Model, path: str | pathlib.Path) -> keras.Model:
+    """The model, which agrees with its manifests."""
+    for manifest in manifests_of(path):
+        variables = _differences(model, manifest, path)
+        if variables:
+            # Training changes most variables: a list of them would say nothing more.
+            few = 2 * len(variables) <= len(manifest["variables"])
+            listed = describe(variables, "different", name_only) + "\n" if few else "most of them differ. "
+            raise ConversionError(_other_weights(path, listed))
+        differing = structure_differences(structure(model), configured_structure(manifest))
+        if differing:
+            listed = "\n".join(f"! {name}: {text}" for name, text in list(differing.items())[:5])
+            raise ConversionError(
+                f"{path} has the weights that its manifest lists in another network: {len(differing)} layers differ\n"
+                f"{listed}"
+            )
     return model
 
 
@@ -131,7 +91,7 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
 
 
 def load_checked_model(path: str | pathlib.Path) -> tuple[keras.Model, mobilenets.ModelInfo | None]:
-    """Loads a ``.keras`` file and, where a manifest is next to it, compares it with the manifest.
+    """Loads a ``.keras`` file and, where a manifest is in it or next to it, compares it with the manifest.
 
     Returns:
         The model, and the published model that the manifest names, if any.
@@ -140,5 +100,4 @@ def load_checked_model(path: str | pathlib.Path) -> tuple[keras.Model, mobilenet
         ConversionError: See `load_model`; a missing manifest is no error.
         FileNotFoundError: The file does not exist.
     """
-    model = load_model(path) if manifest_path(path).is_file() else open_keras_file(path)
-    return model, published_in_manifest(path)
+    return _compared(open_keras_file(path), path), published_in_manifest(path)

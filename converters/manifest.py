@@ -5,7 +5,6 @@ load without an error. And a changed configuration (another epsilon, another str
 manifest pins every slim variable by its checksum and every layer by its arguments, so that both are detected.
 """
 
-import json
 import pathlib
 from collections.abc import Mapping
 
@@ -16,19 +15,23 @@ import mobilenets
 from converters.conversion import Conversion
 from converters.differences import Difference, differences
 from converters.errors import ConversionError
+from converters.manifest_file import FORMAT, FORMAT_VERSION, manifest_path, manifests_of, read_manifest, with_id
 from converters.structure import structure
 from converters.versions import versions
 from converters.weights import slim_variables
 from mobilenets.initial_values import without_random_values
 
-FORMAT = "mobilenets manifest"
-FORMAT_VERSION = 1
+__all__ = [
+    "configured_structure",
+    "differing_variables",
+    "fingerprints",
+    "manifest_of",
+    "manifest_path",
+    "published_in_manifest",
+    "read_manifest",
+]
+
 NOT_VERIFIED = {part: {"result": "not compared", "compared": 0, "notes": []} for part in ("weights", "outputs")}
-
-
-def manifest_path(model_path: str | pathlib.Path) -> pathlib.Path:
-    """``model.keras`` -> ``model.manifest.json``."""
-    return pathlib.Path(model_path).with_suffix(".manifest.json")
 
 
 def fingerprints(variables: Mapping[str, np.ndarray]) -> dict[str, dict]:
@@ -50,7 +53,7 @@ def manifest_of(conversion: Conversion, verification: Mapping[str, Mapping] | No
         conversion: what was converted.
         verification: what was compared before the model got its name; see `converters.saved_file.verify_file`.
     """
-    return {
+    manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "created_with": versions(),
@@ -71,6 +74,7 @@ def manifest_of(conversion: Conversion, verification: Mapping[str, Mapping] | No
         "structure": structure(conversion.model),
         "variables": fingerprints(slim_variables(conversion.model)),
     }
+    return with_id(manifest)
 
 
 def configured_structure(manifest: Mapping) -> dict[str, str]:
@@ -80,27 +84,11 @@ def configured_structure(manifest: Mapping) -> dict[str, str]:
     configuration = {
         key: value for key, value in manifest["configuration"].items() if key not in ("family", "name", "ends_at")
     }
-    with without_random_values():
-        return structure(mobilenets.CONSTRUCTORS[manifest["configuration"]["family"]](**configuration))
-
-
-def read_manifest(path: str | pathlib.Path) -> dict:
-    """Reads a manifest.
-
-    Raises:
-        ConversionError: the file is no manifest, or one of a later format.
-        OSError: the file cannot be read.
-    """
-    path = pathlib.Path(path)
     try:
-        manifest = json.loads(path.read_text())
-        known = manifest["format"] == FORMAT and manifest["format_version"] == FORMAT_VERSION
-        checksums = {name: entry["masked_crc32c"] for name, entry in manifest["variables"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        known = False
-    if not known or not checksums:
-        raise ConversionError(f"{path} is not a manifest of format version {FORMAT_VERSION}, as convert writes it.")
-    return manifest
+        with without_random_values():
+            return structure(mobilenets.CONSTRUCTORS[manifest["configuration"]["family"]](**configuration))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConversionError(f"A manifest has a configuration of no network: {checkpoints.reason(error)}.") from error
 
 
 def differing_variables(variables: Mapping[str, np.ndarray], manifest: Mapping) -> list[Difference]:
@@ -112,11 +100,10 @@ def published_in_manifest(model_path: str | pathlib.Path) -> mobilenets.ModelInf
     """Returns the published model that the manifest next to a ``.keras`` file names, if there is one.
 
     Raises:
-        ConversionError: The file with the manifest's name is not a manifest.
+        ConversionError: A file or member with the manifest's name is not a manifest.
     """
-    path = manifest_path(model_path)
-    name = read_manifest(path).get("configuration", {}).get("name") if path.is_file() else None
+    names = [manifest["configuration"].get("name") for manifest in manifests_of(model_path)]
     try:
-        return mobilenets.get_model_info(name) if name else None
+        return mobilenets.get_model_info(names[0]) if names and isinstance(names[0], str) else None
     except ValueError:
         return None

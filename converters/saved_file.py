@@ -8,16 +8,17 @@ import checkpoints
 from converters.conversion import Conversion
 from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
-from converters.exporting import transformers_run
 from converters.graph_facts import graph_facts, options_for
 from converters.keras_file import open_keras_file
 from converters.opening import graph_file, is_hub_module, litert_file
-from converters.parity.report import Report, WeightRow
+from converters.output_verification import verify_outputs
+from converters.parity import transformers_run
+from converters.parity.report import Report
+from converters.parity.rows import WeightRow
 from converters.parity.weights import compared_structure, verify_saved
 from converters.sources import Variables
 from converters.structure import structure
 from converters.tensorflow_extra import has_tensorflow
-from converters.verification import verify_outputs
 from converters.weights import slim_variables
 from mobilenets.families import FAMILIES
 
@@ -118,7 +119,7 @@ def _weights_result(report: Report) -> dict:
 
 def _outputs_result(report: Report) -> dict:
     if report.agreement:
-        least = min(report.output_rows, key=lambda row: row.cosine)
+        least = report.least_similar
         result = (
             f"agreement, not parity: {report.compared} of the model's {report.endpoints} endpoints agree with the "
             f"8-bit source; the least cosine similarity, of {least.name}, is {least.cosine:.4f}"

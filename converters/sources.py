@@ -27,11 +27,13 @@ class Source:
         path: what to open: a path, or ``{slim variable name: array}``.
         published: the name of the published model that the user named, whose archive was fetched; None for a path.
         fetched_from: the URL or path that the archive came from; None for a path.
+        replaces: the name of the published archive that no source had, if `path` is something else in its place.
     """
 
     path: Variables
     published: str | None = None
     fetched_from: str | None = None
+    replaces: str | None = None
 
     @contextlib.contextmanager
     def unpacked(self) -> Iterator[None]:
@@ -89,4 +91,5 @@ def find_source(
         return Source(name_or_path)
     module = mobilenets.module_path(str(name_or_path))
     file = checkpoints.fetched(module or info.name, progress=progress, allow_unpinned=allow_unpinned)
-    return Source(file.path, info.name, file.origin)
+    archives = [archive.url.rpartition("/")[2] for archive in info.archives]
+    return Source(file.path, info.name, file.origin, None if module or file.path.name in archives else archives[0])

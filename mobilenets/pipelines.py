@@ -11,12 +11,8 @@ import numpy as np
 from mobilenets.initial_values import without_random_values
 from mobilenets.nesting import Copies, flat
 from mobilenets.pixel_range import image_range
-from mobilenets.preprocessing import preprocess, resize
+from mobilenets.preprocessing import ASPECT_RATIOS, CENTRAL_FRACTION, SMALLEST_AREA, preprocess, resize
 from mobilenets.published import ModelInfo, get_model_info
-
-CENTRAL_FRACTION = 0.875
-SMALLEST_AREA = 0.35
-ASPECT_RATIOS = (3 / 4, 4 / 3)
 
 
 def image_pipeline(

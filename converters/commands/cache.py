@@ -6,7 +6,7 @@ import pathlib
 import click
 
 import checkpoints
-from converters.commands.console import as_json
+from converters.commands.console import as_json, echo
 from converters.commands.display import display_on_stderr
 
 folder_option = click.option(
@@ -29,7 +29,7 @@ def list_cached(cache, as_json):
 
     "pinned" is the sha256 that the published archive has; "trusted on first use" is compared with the first download.
     """
-    click.echo(_text(checkpoints.cached_files(cache), as_json, cache))
+    echo(_text(checkpoints.cached_files(cache), as_json, cache))
 
 
 @cache_command.command("verify")
@@ -40,10 +40,10 @@ def verify_cached(cache, as_json):
     with display_on_stderr() as display:
         display.step("Computing the sha256 of every file")
         files = checkpoints.cached_files(cache, verify=True)
-    click.echo(_text(files, as_json, cache))
+    echo(_text(files, as_json, cache))
     changed = [str(file.path) for file in files if file.state == "changed"]
     if changed:
-        click.echo(f"Changed since they were fetched: {', '.join(changed)}; remove and fetch them again.", err=True)
+        echo(f"Changed since they were fetched: {', '.join(changed)}; remove and fetch them again.", err=True)
         click.get_current_context().exit(1)
 
 
@@ -58,7 +58,7 @@ def remove_cached(names, everything, cache):
     elif not names:
         raise click.UsageError("Name a file, or give --all.")
     for path in checkpoints.remove_cached(names, cache):
-        click.echo(path)
+        echo(path)
 
 
 def _text(files, as_json: bool, cache) -> str:

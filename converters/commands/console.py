@@ -1,9 +1,13 @@
-"""What all commands share: errors as sentences, JSON, image sizes, and the loading of Keras."""
+"""What all commands share: output, errors as sentences, JSON, image sizes, and the loading of Keras."""
 
 import contextlib
+import errno
+import os
+import sys
 
 import click
 
+from checkpoints import CheckpointError, shown
 from converters.commands.display import Display
 from converters.commands.quiet import import_keras_quietly
 from mobilenets.backend import check_backend
@@ -27,19 +31,77 @@ class Mismatch(click.ClickException):
     exit_code = 1
 
 
+TRACEBACK_VARIABLE = "MOBILENETS_TRACEBACK"
+
+
+def echo(text: object, err: bool = False, nl: bool = True) -> None:
+    """Prints a text, with control characters from outside escaped and without the secrets of URLs."""
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    text = shown(str(text)).encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(text, err=err, nl=nl)
+
+
 @contextlib.contextmanager
 def unusable_input_as_sentence():
-    """Turns the errors that input causes into a sentence instead of a traceback."""
+    """Turns errors into a sentence instead of a traceback.
+
+    An error that no input should cause is one of the program; the environment variable ``MOBILENETS_TRACEBACK`` shows
+    where.
+    """
     try:
         yield
+    except click.ClickException as error:
+        error.message = shown(error.message)
+        raise
     except (ValueError, OSError) as error:
-        raise UnusableInput(str(error)) from error
+        if getattr(error, "errno", None) == errno.EPIPE:
+            raise  # what reads the output has ended; click exits without a word
+        raise UnusableInput(_sentence(error)) from error
+    except MemoryError as error:
+        raise UnusableInput("The memory is too small for this input.") from error
+    except RuntimeError as error:
+        if isinstance(error, click.exceptions.Exit | click.Abort):
+            raise
+        raise _unexpected(error) from error
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "tensorflow":
-            raise
+            raise _unexpected(error) from error
         raise UnusableInput(
             "This needs TensorFlow, which is not installed: pip install 'mobilenets[tensorflow]'."
         ) from error
+    except Exception as error:
+        raise _unexpected(error) from error
+
+
+def _sentence(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and not isinstance(error, CheckpointError) and error.strerror:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "The output"
+        return shown(f"{name} cannot be read or written: {error.strerror}.")
+    return shown(str(error))
+
+
+def _unexpected(error: Exception) -> click.ClickException:
+    if os.environ.get(TRACEBACK_VARIABLE):
+        raise error
+    line = shown((str(error).strip() or "no message").splitlines()[0], keep="").rstrip(".")
+    return UnusableInput(
+        f"An unexpected {type(error).__name__}: {line}. {TRACEBACK_VARIABLE}=1 shows where; please report it."
+    )
+
+
+def open_closed_streams() -> None:
+    """Opens the standard streams that the caller has closed, so that no file gets their numbers.
+
+    Else native code would write its messages into such a file, and a right model would fail without a word.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            stream = os.fdopen(number, "w" if number else "r", closefd=False)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 @contextlib.contextmanager
@@ -55,6 +117,10 @@ def all_differences(verbose):
 
 class Program(click.Group):
     """A group whose commands report unusable input as a sentence."""
+
+    def main(self, *args, **kwargs):
+        open_closed_streams()
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx):
         with unusable_input_as_sentence():

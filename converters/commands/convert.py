@@ -7,10 +7,10 @@ import time
 import click
 
 import converters
-from converters.commands.console import ImageSize, Mismatch, all_differences, allow_unpinned, as_json, load_keras
+from converters.commands.console import ImageSize, Mismatch, all_differences, allow_unpinned, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
+from converters.manifest_file import check_model_path, manifest_path
 from converters.sources import find_source
-from converters.staging import check_model_path
 
 
 @click.command("convert", short_help="Convert a checkpoint, or a published model, to a Keras model.")
@@ -103,16 +103,15 @@ def convert_command(
                 manifest = converters.save_model(conversion, output, force, verify=verify, partial=partial)
             except converters.VerificationError as error:
                 display.hide()
-                click.echo(error.reports[-1].to_json() if as_json else str(error.reports[-1]))
+                echo(error.reports[-1].to_json() if as_json else str(error.reports[-1]))
                 raise Mismatch(str(error)) from error
     for note in conversion.notes:
-        click.echo(f"Note: {note}", err=True)
+        echo(f"Note: {note}", err=True)
     facts = {"output": str(output), "seconds": round(time.monotonic() - start, 2)}
-    click.echo(json.dumps(facts | manifest, indent=1) if as_json else _as_table(conversion, manifest, facts))
+    echo(json.dumps(facts | manifest, indent=1) if as_json else _as_table(conversion, manifest, facts))
 
 
 def _as_table(conversion, manifest, facts):
-    from converters.manifest import manifest_path
     from converters.text import facts_table, text_of
 
     compared = {part: "\n".join([entry["result"], *entry["notes"]]) for part, entry in manifest["verification"].items()}

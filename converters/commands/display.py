@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from checkpoints import shown
 from converters.commands.quiet import lasting_stderr
 
 
@@ -42,7 +43,7 @@ class Display:
 
     def step(self, text: str) -> None:
         """Names the step that begins now. Brackets are text, not markup."""
-        self._show(text, None, 0, None)
+        self._show(shown(text, keep=""), None, 0, None)
 
     def downloaded(self, done: int, total: int | None) -> None:
         """Shows a bar of bytes next to the current step; a callback for `checkpoints.fetch`."""

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from converters.commands.console import as_json, load_keras
+from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
     batch_size_option,
@@ -20,6 +20,7 @@ from converters.commands.images import (
     runtime_option,
     upright_option,
 )
+from converters.commands.quiet import native_stderr_if_it_fails
 
 
 @click.command("embed", short_help="Write the feature vectors of images to a file.")
@@ -52,16 +53,17 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
         check_features_path(output)
         opened = open_model(display, model, image_size, runtime)
         display.step("Embedding")
-        result = converters.embed(
-            opened,
-            paths,
-            output,
-            batch_size=batch_size,
-            force=force,
-            progress=display.images,
-            note=print_note,
-            upright=upright,
-        )
+        with native_stderr_if_it_fails():  # of the runtimes
+            result = converters.embed(
+                opened,
+                paths,
+                output,
+                batch_size=batch_size,
+                force=force,
+                progress=display.images,
+                note=print_note,
+                upright=upright,
+            )
     skipped = print_skipped(paths)
     print_broken(result.broken)
     facts = {
@@ -73,9 +75,9 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
     }
     if as_json:
         broken = [entry._asdict() for entry in result.broken]
-        click.echo(json.dumps(facts | {"broken": broken, "other_files": skipped}, indent=1))
+        echo(json.dumps(facts | {"broken": broken, "other_files": skipped}, indent=1))
     else:
         from converters.text import facts_table, text_of
 
-        click.echo(text_of(facts_table(facts)))
+        echo(text_of(facts_table(facts)))
     sys.exit(1 if result.broken else 0)

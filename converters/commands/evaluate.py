@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from converters.commands.console import as_json, load_keras
+from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
     batch_size_option,
@@ -19,6 +19,7 @@ from converters.commands.images import (
     print_note,
     runtime_option,
 )
+from converters.commands.quiet import native_stderr_if_it_fails
 
 if TYPE_CHECKING:
     from converters.images.labelled import Labelled
@@ -63,17 +64,18 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
             journal = checkpoints.cache_folder() / journal_name(opened, images)
             journal.parent.mkdir(parents=True, exist_ok=True)
         display.step("Evaluating")
-        result = converters.evaluate(
-            opened,
-            images,
-            journal,
-            batch_size=batch_size,
-            progress=lambda done: display.images(done, len(images)),
-            note=print_note,
-        )
+        with native_stderr_if_it_fails():  # of the runtimes
+            result = converters.evaluate(
+                opened,
+                images,
+                journal,
+                batch_size=batch_size,
+                progress=lambda done: display.images(done, len(images)),
+                note=print_note,
+            )
     print_broken(result.broken)
     facts = _accuracy(opened, result)
-    click.echo(json.dumps(facts, indent=1) if as_json else _accuracy_text(facts))
+    echo(json.dumps(facts, indent=1) if as_json else _accuracy_text(facts))
     sys.exit(1 if result.broken else 0)
 
 

@@ -6,7 +6,7 @@ import pathlib
 import click
 
 import converters
-from converters.commands.console import Mismatch, as_json, load_keras
+from converters.commands.console import Mismatch, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.quiet import native_stderr_if_it_fails
 
@@ -70,9 +70,9 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
         load_keras(display)
         from converters.exporting.exports import check_path
         from converters.exporting.formats import find_format
+        from converters.image_sizes import image_size_of
         from converters.images.files import ImagePaths
         from converters.images.photographs import load_images
-        from converters.images.sizes import image_size_of
         from converters.keras_file import load_checked_model
 
         check_path(path, find_format(format_name, quantize, input_type, batch), force)
@@ -97,7 +97,7 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
                 )
         except converters.ExportMismatch as error:
             raise Mismatch(str(error)) from error
-    click.echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
+    echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
 
 
 def export_variables(model, path, force, as_json):
@@ -115,7 +115,7 @@ def export_variables(model, path, force, as_json):
             result = variables.export_variables(loaded, path, force)
         except converters.ExportMismatch as error:
             raise Mismatch(str(error)) from error
-    click.echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
+    echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
 
 
 def export_module(model, path, force, as_json):
@@ -134,6 +134,6 @@ def export_module(model, path, force, as_json):
             converters.export_hub(loaded, path, force)
             display.step(f"Comparing {path} with the model")
             report = converters.verify(loaded, path, name=model)
-    click.echo(report.to_json() if as_json else verdict(report))
+    echo(report.to_json() if as_json else verdict(report))
     if not report.passed:
         raise Mismatch(f"{path} was written, but its outputs differ from those of {model}.")

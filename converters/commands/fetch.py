@@ -7,7 +7,7 @@ import click
 
 import checkpoints
 import mobilenets
-from converters.commands.console import allow_unpinned, as_json
+from converters.commands.console import allow_unpinned, as_json, echo
 from converters.commands.display import display_on_stderr
 
 
@@ -32,9 +32,10 @@ def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_j
     """Fetch the archives of published models and print their paths.
 
     NAME is a published model, the handle of a hub module, or the URL of any file. A model is looked for in the cache,
-    in the folders and URLs of MOBILENETS_MIRRORS, at its published URLs, and as a hub module; its archive must have the
-    pinned sha256. If a download is interrupted, run the same command again and it resumes. If one fails, the others
-    continue, and the exit status is 2. With --from nothing is downloaded; without NAME all models are adopted.
+    in the folders and URLs of MOBILENETS_MIRRORS, at its published URLs, as a hub module, and in Google's repositories
+    on the Hugging Face Hub; its archive must have the pinned sha256. If a download is interrupted, run the same command
+    again and it resumes. If one fails, the others continue, and the exit status is 2. With --from nothing is
+    downloaded; without NAME all models are adopted.
     """
     wanted = _wanted(names, family, everything)
     if folder:
@@ -45,12 +46,12 @@ def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_j
         raise click.UsageError("Name a model, or give --family, --all or --from.")
     if as_json:
         facts = [file | {"sha256": file["bytes"] and checkpoints.sha256(file["path"])} for file in fetched]
-        click.echo(json.dumps(facts, indent=1))
+        echo(json.dumps(facts, indent=1))
     elif folder:
         for file in fetched:
-            click.echo(file["path"])
+            echo(file["path"])
     if failed and len(wanted) > 1:
-        click.echo(f"{len(failed)} of {len(wanted)} could not be fetched: {', '.join(failed)}.", err=True)
+        echo(f"{len(failed)} of {len(wanted)} could not be fetched: {', '.join(failed)}.", err=True)
     if failed:
         click.get_current_context().exit(2)
 
@@ -66,11 +67,11 @@ def _fetched(wanted: list[str], cache, allow_unpinned: bool, as_json: bool) -> t
                     name, cache=cache, progress=display.downloaded, allow_unpinned=allow_unpinned
                 )
         except checkpoints.DownloadError as error:
-            click.echo(f"Error: {error}", err=True)
+            echo(f"Error: {error}", err=True)
             failed.append(name)
             continue
         if not as_json:
-            click.echo(file.path)
+            echo(file.path)
         fetched.append(_facts(name, file.origin, file.path))
     return fetched, failed
 

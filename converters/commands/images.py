@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from converters.commands.console import ImageSize
+from converters.commands.console import ImageSize, echo
 from converters.commands.display import Display
 from converters.runtimes.table import CHOICES
 
@@ -71,7 +71,7 @@ def open_model(display: Display, model: str, image_size: tuple[int, int] | None,
 
 def print_note(sentence: str) -> None:
     """Prints a note on standard error."""
-    click.echo(f"Note: {sentence}", err=True)
+    echo(f"Note: {sentence}", err=True)
 
 
 def print_skipped(paths: "ImagePaths") -> dict[str, int]:
@@ -86,4 +86,4 @@ def print_skipped(paths: "ImagePaths") -> dict[str, int]:
 def print_broken(broken: Iterable) -> None:
     """Prints why each of these images could not be read."""
     for entry in broken:
-        click.echo(f"Broken: {entry.reason}", err=True)
+        echo(f"Broken: {entry.reason}", err=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import click
 
 import mobilenets
-from converters.commands.console import as_json, load_keras
+from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 
 
@@ -20,7 +20,7 @@ def list_command(family, as_json):
     from converters.text import text_of
 
     infos = [mobilenets.get_model_info(name) for name in mobilenets.list_models(family)]
-    click.echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(_models_table(infos)))
+    echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(_models_table(infos)))
 
 
 def _models_table(infos):
@@ -65,14 +65,14 @@ def info_command(model, plot, as_json):
             _draw_published(facts["name"], plot)
     from converters.text import facts_table, text_of
 
-    click.echo(json.dumps(facts, indent=1) if as_json else text_of(facts_table(shown)))
+    echo(json.dumps(facts, indent=1) if as_json else text_of(facts_table(shown)))
 
 
 def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
     """The facts of a file as JSON values, and as people read them."""
     with display_on_stderr() as display:
         load_keras(display)
-        from converters.images.sizes import image_size_of
+        from converters.image_sizes import image_size_of
         from converters.inspection.measures import model_facts
         from converters.inspection.network_plot import check_plot, plot_network
         from converters.keras_file import load_checked_model

@@ -6,7 +6,7 @@ import sys
 import click
 
 import converters
-from converters.commands.console import as_json, load_keras
+from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.sources import find_source
 
@@ -83,17 +83,17 @@ def verify_command(model, reference, images, tolerance, float64, ema, scope, par
             display.step(f"Writing {report_file}")
             write_html_report(report, provenance_of(loaded, model, source.path), report_file)
     if as_json:
-        click.echo(report.to_json())
+        echo(report.to_json())
     else:
-        click.echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width()))
+        echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width()))
     sys.exit(0 if report.passed else 1)
 
 
 def _opened(path: str, images: tuple[str, ...]):
     """A model, and the photographs in the size that it takes."""
+    from converters.image_sizes import image_size_of
     from converters.images.files import ImagePaths
     from converters.images.photographs import load_images
-    from converters.images.sizes import image_size_of
     from converters.keras_file import open_keras_file
     from converters.manifest import published_in_manifest
 

@@ -14,7 +14,7 @@ import mobilenets
 from converters.errors import ConversionError
 from converters.exporting.formats import Format, find_format
 from converters.exporting.writing import in_batches, on_tensorflow, written_and_run
-from converters.images.sizes import image_size_of
+from converters.image_sizes import image_size_of
 from converters.staging import check_output, staged
 from converters.tensorflow_extra import need_tensorflow
 from converters.text import shape_text

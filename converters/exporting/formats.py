@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.exporting import keras_applications, transformers_folder, transformers_run
+from converters.exporting import keras_applications, transformers_folder
+from converters.parity import transformers_run
 
 Function = Callable[[np.ndarray], np.ndarray]
 

@@ -18,9 +18,10 @@ from checkpoints.transformers_folder import (
 )
 from converters.errors import ConversionError
 from converters.exporting.networks import network_for
-from converters.exporting.transformers_run import run_folder
-from converters.images.sizes import DEFAULT_IMAGE_SIZE
+from converters.image_sizes import DEFAULT_IMAGE_SIZE
+from converters.parity.transformers_run import run_folder
 from converters.weights import slim_variables
+from mobilenets.preprocessing import CENTRAL_FRACTION
 
 LIBRARY = "transformers"
 CLASSES = {"mobilenet_v1": "MobileNetV1", "mobilenet_v2": "MobileNetV2"}
@@ -28,8 +29,6 @@ CLASSES = {"mobilenet_v1": "MobileNetV1", "mobilenet_v2": "MobileNetV2"}
 STRIDES: dict[str, tuple[dict[str, int], ...]] = {
     "mobilenet_v2": ({}, {"output_stride": 4}, {"output_stride": 8}, {"output_stride": 16})
 }
-# Slim evaluates on the central 87.5% of an image.
-CENTRAL_FRACTION = 0.875
 
 
 def check(model: keras.Model) -> None:

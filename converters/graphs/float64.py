@@ -60,7 +60,7 @@ def _as_decimal(values: np.ndarray) -> np.ndarray:
 
 
 def _unfused(node: NodeDef, path: object) -> Iterator[NodeDef]:
-    """The operations of a fused batch norm, which TensorFlow has in no float64; the last bears its name."""
+    """The operations of a fused batch norm, which TensorFlow has in no float64; the last has its name."""
     if attribute(node, "data_format").s not in (b"", b"NHWC"):
         raise ConversionError(
             f"{path} cannot be computed in float64: its batch norm {shown(node.name)} has channels first."

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 import mobilenets
-from converters.hub.batch_norm import FusedBatchNormalization
+from converters.parity.fused_batch_norm import FusedBatchNormalization
 from converters.weights import family_of, is_trainable, weights_by_slim_name
 from mobilenets import SCOPES
 from mobilenets.families import FAMILIES

@@ -16,8 +16,9 @@ import checkpoints
 from converters.images.embedding_files import WRITERS, Part, metadata_of, read_part, write_part
 from converters.images.files import chunks
 from converters.images.models import ImageModel
+from converters.images.orientation import turned_note
 from converters.images.photographs import decoder
-from converters.images.pipeline import Broken, first_images, image_batches, turned_note
+from converters.images.pipeline import Broken, first_images, image_batches
 from converters.staging import check_output
 
 FORMAT = "mobilenets embedding 1"

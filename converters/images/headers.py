@@ -12,7 +12,8 @@ import PIL.Image
 from PIL import features
 
 MAX_PIXELS = 200_000_000
-"""Larger images are refused. An image takes at most 6 bytes per pixel while it is read: about 1.2 GB."""
+"""Larger images are refused, and those that are read at once have no more pixels together: about 1.2 GB, as an image
+takes up to 6 bytes per pixel while it is read."""
 
 DECODED = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
 """Pillow's names of the formats that TensorFlow decodes, or where it is not installed Pillow. MPO is a JPEG file."""
@@ -28,12 +29,14 @@ class Header(NamedTuple):
         width: Number of columns, as stored; 0 if not known.
         height: Number of rows, as stored; 0 if not known.
         orientation: The EXIF orientation, 1 to 8. 1 is upright.
+        mode: Pillow's name of the pixels' type, such as "RGB".
     """
 
     format: str | None = None
     width: int = 0
     height: int = 0
     orientation: int = 1
+    mode: str = ""
 
     @property
     def by_pillow(self) -> bool:
@@ -41,9 +44,14 @@ class Header(NamedTuple):
         return self.format in _PILLOW_FORMATS
 
     @property
+    def pixels(self) -> int:
+        """Number of pixels; 0 if not known."""
+        return self.width * self.height
+
+    @property
     def too_large(self) -> bool:
         """Whether the image has more than `MAX_PIXELS`."""
-        return self.width * self.height > MAX_PIXELS
+        return self.pixels > MAX_PIXELS
 
 
 class Row(NamedTuple):
@@ -78,7 +86,8 @@ def read_header(path: str) -> Header:
             tagged = "exif" in image.info or image.format == "TIFF"
             orientation = image.getexif().get(0x0112, 1) if tagged else 1
             width, height = image.size
-            return Header(image.format, width, height, orientation if orientation in range(1, 9) else 1)
+            turned = orientation if orientation in range(1, 9) else 1
+            return Header(image.format, width, height, turned, image.mode)
     except Exception:  # Pillow's formats raise errors of many types. The decoder gives the reason.
         return Header()
 

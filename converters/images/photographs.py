@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 import mobilenets
+from converters.image_sizes import height_and_width
 from converters.images.headers import DECODED, pillow_pixels, read_header
 from converters.images.reasons import too_large, unreadable
-from converters.images.sizes import height_and_width
 from converters.tensorflow_extra import has_tensorflow
 from converters.versions import version_of
 

@@ -1,15 +1,16 @@
 """Many images, read and prepared on all cores while the network computes."""
 
+import os
 from collections.abc import Iterable, Iterator, Set
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
 
+from converters.image_sizes import height_and_width
 from converters.images.files import chunks
-from converters.images.headers import Header, Row, read_header
+from converters.images.headers import MAX_PIXELS, Header, Row, read_header
 from converters.images.photographs import decode
-from converters.images.sizes import height_and_width
 from converters.tensorflow_extra import has_tensorflow
 
 # Paths of one pipeline. Making a pipeline of TensorFlow costs as much as reading about ten images.
@@ -66,15 +67,14 @@ def image_batches(
         Batches, whose entries together are the paths.
     """
     size = height_and_width(image_size)
-    for chunk in chunks(paths, CHUNK):
-        headers = [read_header(path) for path in chunk]
+    for chunk, headers, parallel in _runs(paths):
         done = 0
 
         def batch(end: int, numbers: Set[int], images: np.ndarray, chunk=chunk, headers=headers) -> Batch:
             turned = sum(header.orientation != 1 for header in headers[done:end])  # noqa: B023
             return Batch(_entries(chunk, range(done, end), numbers), images, turned)  # noqa: B023
 
-        for numbers, images in _images(chunk, headers, size, batch_size, turn, channels):
+        for numbers, images in _images(chunk, headers, size, batch_size, turn, channels, parallel):
             yield batch(numbers[-1] + 1, set(numbers), images)
             done = numbers[-1] + 1
         if done < len(chunk):
@@ -89,8 +89,30 @@ def first_images(
     return np.concatenate([np.empty((0, *height_and_width(image_size), channels), np.float32), *batches])
 
 
+def _runs(paths: Iterable[str]) -> Iterator[tuple[list[str], list[Header], int]]:
+    """Lists of paths with their headers, and how many of these images are read at once.
+
+    As many as there are cores, but of large images fewer: together they have at most `MAX_PIXELS`, and an image takes
+    up to 6 bytes per pixel while it is read.
+    """
+    cores = os.cpu_count() or 1
+    for chunk in chunks(paths, CHUNK):
+        entries = zip(chunk, map(read_header, chunk), strict=True)
+        # Images that are refused are not read.
+        for large, run in groupby(entries, lambda entry: MAX_PIXELS // cores < entry[1].pixels <= MAX_PIXELS):
+            names, headers = zip(*run, strict=True)
+            largest = max(header.pixels for header in headers)
+            yield list(names), list(headers), max(1, MAX_PIXELS // largest) if large else cores
+
+
 def _images(
-    paths: list[str], headers: list[Header], size: tuple[int, int], batch_size: int, turn: bool, channels: int
+    paths: list[str],
+    headers: list[Header],
+    size: tuple[int, int],
+    batch_size: int,
+    turn: bool,
+    channels: int,
+    parallel: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of (number in ``paths``, image); an image that cannot be read leaves a gap in the numbers."""
     rows = [
@@ -104,15 +126,7 @@ def _images(
         from converters.images.pipeline_tf import prepared
     else:
         from converters.images.pipeline_pillow import prepared
-    yield from prepared(rows, size, batch_size, channels)
-
-
-def turned_note(count: int, turn: bool) -> str | None:
-    """Returns a sentence on images with an EXIF orientation; None if there are none or they were turned."""
-    if turn or not count:
-        return None
-    images = "1 image is" if count == 1 else f"{count} images are"
-    return f"{images} read as stored, though the EXIF orientation is not upright; --upright turns such images."
+    yield from prepared(rows, size, batch_size, channels, parallel)
 
 
 def _entries(paths: list[str], numbers: range, read: Set[int]) -> tuple[str | Broken, ...]:

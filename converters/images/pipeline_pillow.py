@@ -1,6 +1,5 @@
 """Images read by Pillow and prepared by NumPy in threads, where TensorFlow is not installed."""
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,7 @@ from converters.images.photographs import decode
 
 
 def prepared(
-    rows: list[Row], size: tuple[int, int], batch_size: int, channels: int
+    rows: list[Row], size: tuple[int, int], batch_size: int, channels: int, parallel: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields batches of (numbers of the rows, images); rows that cannot be read are left out."""
 
@@ -25,7 +24,7 @@ def prepared(
 
     numbers: list[int] = []
     images: list[np.ndarray] = []
-    for row, image in _ahead(load, rows, batch_size):
+    for row, image in _ahead(load, rows, batch_size, parallel):
         if image is not None:
             numbers.append(row.number)
             images.append(image)
@@ -36,9 +35,9 @@ def prepared(
         yield np.array(numbers), np.stack(images)
 
 
-def _ahead(load, rows: list[Row], count: int) -> Iterator[tuple[Row, np.ndarray | None]]:
+def _ahead(load, rows: list[Row], count: int, threads: int) -> Iterator[tuple[Row, np.ndarray | None]]:
     """Yields each row with its image, in order; at most ``count`` images are loaded in advance."""
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(threads)
     pending: deque[tuple[Row, Future]] = deque()
     try:
         for row in rows:

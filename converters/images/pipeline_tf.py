@@ -10,7 +10,7 @@ from converters.images.headers import Row, pillow_pixels, upright
 
 
 def prepared(
-    rows: list[Row], size: tuple[int, int], batch_size: int, channels: int
+    rows: list[Row], size: tuple[int, int], batch_size: int, channels: int, parallel: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields batches of (numbers of the rows, images); rows that cannot be read are left out."""
     columns = tuple(map(list, zip(*((row.number, os.fsencode(row.path), *row[2:]) for row in rows), strict=True)))
@@ -29,7 +29,7 @@ def prepared(
         return number, _prepared(image, size, channels)
 
     files = tf.data.Dataset.from_tensor_slices(columns)
-    images = files.map(load, num_parallel_calls=os.cpu_count() or 1, deterministic=True).ignore_errors()
+    images = files.map(load, num_parallel_calls=parallel, deterministic=True).ignore_errors()
     yield from without_autotuner(images.batch(batch_size).prefetch(1)).as_numpy_iterator()
 
 
@@ -49,9 +49,9 @@ def without_autotuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _prepared(image: tf.Tensor, size: tuple[int, int], channels: int, central_fraction: float = 0.875) -> tf.Tensor:
-    if channels == 1:  # not every decoder gives one channel
-        image = tf.image.rgb_to_grayscale(image)
     middle = tf.image.central_crop(image, central_fraction)
+    if channels == 1:  # not every decoder gives one channel
+        middle = tf.image.rgb_to_grayscale(middle)
     # TensorFlow's legacy bilinear resizing, whose grid begins at the corner; `tf.image.resize` has another grid. It
     # takes bytes, so a large image is never held as floats; the scale to [0, 1] differs by the rounding only.
     resized = tf.raw_ops.ResizeBilinear(images=middle[None], size=size) / 255

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from converters.parity.report import REGULARIZATION, TRAINING, UPDATED
+from converters.parity.rows import REGULARIZATION, TRAINING, UPDATED
 from converters.tensorflow_extra import run_on_tensorflow
 
 Arrays = Mapping[str, np.ndarray]
@@ -114,7 +114,7 @@ def _add_training(model, double, single, images, momentum, values, rounding) -> 
     The fused op hands out the unbiased variance of a batch, and so does the exact model.
     """
     import mobilenets
-    from converters.hub.batch_norm import FusedBatchNormalization
+    from converters.parity.fused_batch_norm import FusedBatchNormalization
     from converters.parity.outputs import endpoints_as_built
     from converters.weights import slim_variables
 

@@ -10,7 +10,8 @@ import keras
 
 import checkpoints
 from converters.errors import ConversionError
-from converters.manifest import differing_variables, manifest_path, read_manifest
+from converters.manifest import differing_variables, manifest_path
+from converters.manifest_file import manifests_of
 from converters.opening import is_hub_module
 from converters.sources import Variables
 from converters.versions import version_of, versions
@@ -56,7 +57,7 @@ def _manifest_facts(model: keras.Model, path: str | pathlib.Path) -> dict[str, s
     if not file.is_file():
         return {"manifest": f"none: {file.name} does not exist"}
     try:
-        manifest = read_manifest(file)
+        manifest = manifests_of(path)[0]
     except ConversionError as error:
         return {"manifest": str(error)}
     differing = len(differing_variables(slim_variables(model), manifest))
