@@ -115,4 +115,4 @@ def check_there(text: str) -> None:
     try:
         mobilenets.get_model_info(text)
     except ValueError:
-        checkpoints.open_variables(Path(find_source(text).path)).close()  # its error names similar files
+        checkpoints.open_variables(find_source(text).path).close()  # its error names similar files

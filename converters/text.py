@@ -1,4 +1,4 @@
-"""Tables and shapes as plain text."""
+"""Tables, shapes and foreign names as plain text."""
 
 import io
 import os
@@ -6,12 +6,15 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-_WRAPPING = {"break_on_hyphens": False}
+from checkpoints.plain_text import printable
+
+_WRAPPING: dict[str, Any] = {"break_on_hyphens": False}
 
 
 def shape_text(shape: Iterable[int | None]) -> str:
@@ -24,6 +27,11 @@ def few(names: Iterable[str], most: int) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def brief(name: str) -> str:
+    """Returns a name from a file as a message shows it: short, on one line, without control characters."""
+    return printable(name[:200]) + ("..." if len(name) > 200 else "")
 
 
 def facts_text(facts: Mapping[str, object], width: int | None = None) -> str:

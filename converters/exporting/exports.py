@@ -1,12 +1,9 @@
 """Models for other runtimes: written, run there and compared with Keras before they get their name."""
 
-import contextlib
 import dataclasses
-import importlib
-import importlib.metadata
-import io
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -16,16 +13,18 @@ import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 from converters.exporting.formats import Format, find_format
+from converters.exporting.writing import in_batches, on_tensorflow, written_and_run
 from converters.image_sizes import image_size_of
 from converters.staging import check_output, staged
+from converters.tensorflow_extra import need_tensorflow
 from converters.text import shape_text
+from converters.versions import version_of
 
 # Largest allowed difference of the outputs, relative to their largest absolute value. Measured on photographs: with
 # made-up weights 1e-6 in float32, 6e-4 with float16 weights and 2e-2 in int8; with the published weights of MobileNet
 # V1 0.25 at 128, whose batch norms scale channels very differently, 3e-6, 7e-3 and 0.12.
 TOLERANCES = {None: 1e-4, "float16": 5e-2, "int8": 0.5}
 SEED = 20180801
-BATCH = 32
 
 
 class ExportMismatch(ConversionError):
@@ -139,24 +138,27 @@ def export(
     path = Path(path)
     target = find_format(format, quantization, input_type, batch)
     check_path(path, target, force)
+    if target.by_tensorflow:
+        need_tensorflow(f"Exporting to {format}")
     _check_model(model, format)
     if quantization == "int8" and images is None:
         raise ConversionError("int8 needs images to calibrate its ranges on; noise would give wrong ranges.")
     target.check(model)
+    choices = {"format": format, "quantization": quantization, "input_type": input_type, "batch": batch}
     noise = images is None
     images = _model_input(model, images)
     theirs = 2 * images - 1 if target.symmetric and mobilenets.image_range(model) == (0, 1) else images
     source = mobilenets.fuse(model) if fused and target.fused else model
     with staged(path) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        outputs = _written_and_run(source, unfinished, target, format, theirs)
-        expected = _in_batches(lambda batch: keras.ops.convert_to_numpy(model(batch, training=False)), images)
+        outputs = _written_and_run(source, unfinished, target, choices, theirs)
+        expected = in_batches(lambda batch: keras.ops.convert_to_numpy(model(batch, training=False)), images)
         result = Export(
             path=path,
             format=format,
             quantization=quantization,
             size=sum(file.stat().st_size for file in unfinished.parent.rglob("*") if file.is_file()),
-            runtime=f"{target.runtime} {_version(target.runtime)}",
+            runtime=f"{target.runtime} {version_of(target.runtime)}",
             images=len(images),
             max_relative=_max_relative(outputs, expected),
             tolerance=TOLERANCES[quantization],
@@ -222,31 +224,18 @@ def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
     return (images * (high - low) + low).astype(model.inputs[0].dtype)
 
 
-def _written_and_run(model: keras.Model, path: Path, target: Format, format: str, images: np.ndarray) -> np.ndarray:
+def _written_and_run(
+    model: keras.Model, path: Path, target: Format, choices: Mapping, images: np.ndarray
+) -> np.ndarray:
+    if target.by_tensorflow and keras.backend.backend() != "tensorflow":
+        return on_tensorflow(model, path, choices, images)
     try:
-        # Keras's exporters print what they wrote.
-        with contextlib.redirect_stdout(io.StringIO()):
-            target.write(model, path, images)
-        function = target.load(path)
-        return function(images) if target.at_once else _in_batches(function, images)
+        return written_and_run(model, path, target, images)
     except Exception as error:
         # Converters and runtimes raise errors of many types.
-        raise ConversionError(f"The export of {model.name} to {format} failed: {checkpoints.reason(error)}") from error
-
-
-def _version(runtime: str) -> str:
-    """The version of a package, if possible without importing it."""
-    try:
-        return importlib.metadata.version(runtime)
-    except importlib.metadata.PackageNotFoundError:  # "tensorflow" is also in the distribution tensorflow-cpu
-        return importlib.import_module(runtime).__version__.split("-")[0]
-
-
-def _in_batches(function, images: np.ndarray) -> np.ndarray:
-    """The outputs for all images: for the first alone, then for many at a time, to test both."""
-    starts = [0, *range(1, len(images), BATCH)]
-    ends = [*starts[1:], len(images)]
-    return np.concatenate([function(images[start:end]) for start, end in zip(starts, ends, strict=True)])
+        raise ConversionError(
+            f"The export of {model.name} to {choices['format']} failed: {checkpoints.reason(error)}"
+        ) from error
 
 
 def _max_relative(outputs: np.ndarray, expected: np.ndarray) -> float:

@@ -31,6 +31,7 @@ class Format(NamedTuple):
         fused: whether the model is fused first where the caller does not object.
         symmetric: whether what was written takes images in [-1, 1] whatever the model takes.
         at_once: whether the function of `load` takes all images in one call, because a call starts a process.
+        by_tensorflow: whether only Keras's TensorFlow backend writes it.
         check: refuses a model that the format cannot express, before any work.
     """
 
@@ -44,6 +45,7 @@ class Format(NamedTuple):
     fused: bool = True
     symmetric: bool = False
     at_once: bool = False
+    by_tensorflow: bool = True
     check: Callable[[keras.Model], object] = lambda model: None
 
 
@@ -186,6 +188,7 @@ FORMATS = {
         (".h5",),
         fused=False,
         symmetric=True,
+        by_tensorflow=False,
         check=keras_applications.check,
     ),
     "transformers": Format(
@@ -197,6 +200,7 @@ FORMATS = {
         fused=False,
         symmetric=True,
         at_once=True,
+        by_tensorflow=False,
         check=transformers_folder.check,
     ),
 }
