@@ -11,8 +11,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-_WRAPPING = {"break_on_hyphens": False}
-
 
 def shape_text(shape: Iterable[int | None]) -> str:
     """Returns ``3x3x32`` for ``(3, 3, 32)``; "any" stands for a size that is not fixed, "scalar" for no sizes."""
@@ -41,7 +39,11 @@ def facts_text(facts: Mapping[str, object], width: int | None = None) -> str:
         texts = (f"{value:,}" if type(value) is int else str(value)).splitlines() or [""]
         longest = max((len(word) for text in texts for word in text.split()), default=0)
         margin = indent if longest <= width - indent else 2
-        wrapped = [line for text in texts for line in textwrap.wrap(text, max(width - margin, 1), **_WRAPPING) or [""]]
+        wrapped = [
+            line
+            for text in texts
+            for line in textwrap.wrap(text, max(width - margin, 1), break_on_hyphens=False) or [""]
+        ]
         first = wrapped.pop(0) if margin == indent else ""
         lines += [f"{labels[name]:{indent}}{first}", *(f"{'':{margin}}{line}" for line in wrapped)]
     return "\n".join(line.rstrip() for line in lines)

@@ -129,9 +129,11 @@ def export_command(model, path, output, format_name, quantize, images, input_typ
 def _output(path: pathlib.Path | None, output: pathlib.Path | None) -> pathlib.Path:
     if (path is None) == (output is None):
         raise click.UsageError("Name the file or folder to write once: -o OUTPUT.")
-    if output is None:
+    if path is not None:
         echo("Note: the output as an argument is the old form; -o OUTPUT is the same in every command.", err=True)
-    return output or path
+        return path
+    assert output is not None
+    return output
 
 
 def _format_of(path: pathlib.Path) -> str:
