@@ -108,6 +108,7 @@ def check_there(text: str) -> None:
         ConversionError: it begins like the name of a published model, but there is no such model.
         FileNotFoundError: it is another text.
     """
+    path = Path(text)
     if is_path(text) or text.startswith("hf://"):
         return
     if text.endswith(".keras"):
@@ -115,4 +116,5 @@ def check_there(text: str) -> None:
     try:
         mobilenets.get_model_info(text)
     except ValueError:
-        checkpoints.open_variables(find_source(text).path).close()  # its error names similar files
+        find_source(text)
+        checkpoints.open_variables(path).close()  # its error names similar files
