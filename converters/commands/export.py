@@ -43,10 +43,14 @@ from converters.commands.quiet import native_stderr_if_it_fails
     help="int8 only: uint8 makes input and output integers, for Edge TPUs and microcontrollers.",
 )
 @click.option("--batch", type=click.IntRange(1), help="int8 only: the fixed number of images.  [any]")
+@click.option(
+    "--labels",
+    help="litert only: a file with one label per line, or 'imagenet', to pack in the file as metadata.",
+)
 @click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms, in the first four formats.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
 @as_json
-def export_command(model, path, format_name, quantize, images, input_type, batch, fused, force, as_json):
+def export_command(model, path, format_name, quantize, images, input_type, batch, labels, fused, force, as_json):
     """Write MODEL (.keras) to PATH in another runtime's format, run it there and compare it with Keras.
 
     If a manifest is next to MODEL, MODEL is compared with it first.
@@ -62,8 +66,8 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
     safetensors         PATH ends in .safetensors: the variables by their slim names
     """
     if format_name in ("hub", "safetensors"):
-        if quantize or images or not fused or batch or input_type != "float32":
-            raise click.UsageError(f"--format {format_name} takes neither --quantize nor --images, and no --unfused.")
+        if quantize or images or labels or not fused or batch or input_type != "float32":
+            raise click.UsageError(f"--format {format_name} takes no --quantize, --images, --labels or --unfused.")
         (export_module if format_name == "hub" else export_variables)(model, path, force, as_json)
         return
     with display_on_stderr() as display:
@@ -71,6 +75,7 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
         from converters.exporting.exports import check_path
         from converters.exporting.formats import find_format
         from converters.images.files import ImagePaths
+        from converters.images.labels import labels_of
         from converters.images.photographs import load_images
         from converters.images.sizes import image_size_of
         from converters.keras_file import load_checked_model
@@ -81,6 +86,9 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
         photographs = (
             load_images(ImagePaths(images), image_size_of(loaded, info), loaded.input_shape[3]) if images else None
         )
+        names = None
+        if labels:
+            names = labels_of(loaded.output_shape[-1], None if labels == "imagenet" else labels)
         display.step(f"Writing and running {path}")
         try:
             with native_stderr_if_it_fails():
@@ -94,6 +102,7 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
                     force=force,
                     input_type=input_type,
                     batch=batch,
+                    labels=names,
                 )
         except converters.ExportMismatch as error:
             raise Mismatch(str(error)) from error

@@ -31,6 +31,7 @@ class Format(NamedTuple):
         symmetric: whether what was written takes images in [-1, 1] whatever the model takes.
         at_once: whether the function of `load` takes all images in one call, because a call starts a process.
         check: refuses a model that the format cannot express, before any work.
+        ends: reads the names of input and output from what was written; None if programs do not need them.
     """
 
     write: Callable[[keras.Model, Path, np.ndarray], None]
@@ -44,6 +45,7 @@ class Format(NamedTuple):
     symmetric: bool = False
     at_once: bool = False
     check: Callable[[keras.Model], object] = lambda model: None
+    ends: Callable[[Path], tuple[str, str]] | None = None
 
 
 def write_saved_model(model: keras.Model, path: Path, _images: np.ndarray | None = None) -> None:
@@ -72,6 +74,13 @@ def load_onnx(path: Path) -> Function:
     return lambda images: session.run(None, {name: images})[0]
 
 
+def onnx_ends(path: Path) -> tuple[str, str]:
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return graph.input[0].name, graph.output[0].name
+
+
 def write_openvino(model: keras.Model, path: Path, _images: np.ndarray) -> None:
     model.export(str(path), format="openvino")
 
@@ -82,6 +91,13 @@ def load_openvino(path: Path) -> Function:
     # Left to itself, it computes in bfloat16 where the processor can, which is no test of the file.
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: compiled(images)[0]
+
+
+def openvino_ends(path: Path) -> tuple[str, str]:
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    return model.input(0).get_any_name(), model.output(0).get_any_name()
 
 
 def write_litert(model: keras.Model, path: Path, _images: np.ndarray) -> None:
@@ -130,10 +146,17 @@ def _convert_to_litert(model, path, calibration=None, batch=None, ends=None, **t
         path.write_bytes(converter.convert())
 
 
-def load_litert(path: Path) -> Function:
-    import tensorflow as tf
+def litert_ends(path: Path) -> tuple[str, str]:
+    from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = tf.lite.Interpreter(str(path))
+    run = Interpreter(str(path)).get_signature_runner()
+    return next(iter(run.get_input_details())), next(iter(run.get_output_details()))
+
+
+def load_litert(path: Path) -> Function:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
     run = interpreter.get_signature_runner()
     ((name, source),) = run.get_input_details().items()
     (result,) = run.get_output_details().values()
@@ -166,17 +189,17 @@ def _dequantized(output: np.ndarray, details: dict) -> np.ndarray:
     return ((output.astype(np.float32) - zero) * scale).astype(np.float32)
 
 
-LITERT = Format(write_litert, load_litert, "tensorflow", (".tflite",))
+LITERT = Format(write_litert, load_litert, "ai-edge-litert", (".tflite",), ("ai_edge_litert",), ends=litert_ends)
 
 FORMATS = {
     "savedmodel": Format(write_saved_model, load_saved_model, "tensorflow"),
     "litert": LITERT,
     "onnx": Format(
-        write_onnx, load_onnx, "onnxruntime", (".onnx",), ("onnx", "tf2onnx", "onnxruntime"), keras_version=(3, 8)
+        write_onnx, load_onnx, "onnxruntime", (".onnx",), ("onnx", "tf2onnx", "onnxruntime"), (3, 8), ends=onnx_ends
     ),
     # Keras's exporter imports scipy with its OpenVINO backend, and does not say so.
     "openvino": Format(
-        write_openvino, load_openvino, "openvino", (".xml", ".bin"), ("openvino", "scipy"), keras_version=(3, 11)
+        write_openvino, load_openvino, "openvino", (".xml", ".bin"), ("openvino", "scipy"), (3, 11), ends=openvino_ends
     ),
     "keras-applications": Format(
         keras_applications.write_weights,
