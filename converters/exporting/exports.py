@@ -159,7 +159,7 @@ def _check_model(model: keras.Model, format: str) -> None:
     if format != "savedmodel" and dtypes != {"float32"}:
         raise ConversionError(
             f"The format {format} takes a float32 model, and {model.name} computes in {', '.join(sorted(dtypes))}; "
-            "convert or load its weights into a float32 model."
+            "converters.convert(converters.slim_variables(model)) gives a float32 model of the same weights."
         )
 
 
