@@ -116,3 +116,16 @@ def test_labels_that_do_not_fit(tmp_path, labels, format, sentence):
     with pytest.raises(converters.ConversionError, match=sentence):
         converters.export(model, tmp_path / f"m.{'tflite' if format == 'litert' else 'onnx'}", format, labels=labels)
     assert not np.any([path.name.startswith("m") for path in tmp_path.iterdir()])
+
+
+@pytest.mark.long
+def test_the_ends_of_an_onnx_file_are_named(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("tf2onnx")
+    model = keras.saving.load_model(write_model(tmp_path / "m.keras", num_classes=5))
+    export = converters.export(model, tmp_path / "m.onnx", "onnx")
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    assert (export.input_name, export.output_name) == (graph.input[0].name, "output_0")
+    for end in (graph.input[0], graph.output[0]):
+        assert end.type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert 'gives logits "output_0" anyx5' in str(export)

@@ -64,6 +64,25 @@ def write_onnx(model: keras.Model, path: Path, images: np.ndarray) -> None:
     # Keras exports to ONNX only what was called before.
     model(images[:1])
     model.export(str(path), format="onnx")
+    _name_onnx_ends(path)
+
+
+def _name_onnx_ends(path: Path) -> None:
+    """Names the output as in other formats, and the number of images; tf2onnx calls them Identity:0 and unk__275."""
+    import onnx
+
+    written = onnx.load(path)
+    (output,) = written.graph.output
+    old, output.name = output.name, "output_0"
+    for node in written.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [output.name if name == old else name for name in names]
+    for end in (*written.graph.input, output):
+        first = end.type.tensor_type.shape.dim[0]
+        if not first.dim_value:
+            first.dim_param = "batch"
+    onnx.checker.check_model(written)
+    onnx.save(written, path)
 
 
 def load_onnx(path: Path) -> Function:
