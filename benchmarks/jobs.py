@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import os
 import pathlib
 import statistics
 import sys
@@ -33,6 +34,8 @@ PROGRAM = (*PYTHON, "from converters.cli import main; main()")
 BARE = "python -c 'import tensorflow'"
 FIRST, SECOND = "predict, first time", "predict, second time"
 MIB = 2**20
+# An environment variable: the checkout of an earlier commit, whose `embed` is measured too.
+BASELINE, EARLIER = "BASELINE", "embed of the earlier commit"
 
 
 class Size(NamedTuple):
@@ -106,14 +109,24 @@ def write_models(work: Work, folder: pathlib.Path, left_out) -> pathlib.Path:
     return folder
 
 
-def embed(models: pathlib.Path, pictures: pathlib.Path, cache: pathlib.Path, runtime: str) -> list[str]:
-    """The command of a run that writes a new file."""
-    setting = f"import os; os.environ['MOBILENETS_CACHE'] = {str(cache)!r}; "
+def embed(models: pathlib.Path, pictures: pathlib.Path, cache: pathlib.Path, runtime: str | None) -> list[str]:
+    """The command of a run that writes a new file; without a runtime, of the checkout in ``BASELINE``."""
+    setting = f"import os, sys; os.environ['MOBILENETS_CACHE'] = {str(cache)!r}; "
+    if runtime is None:
+        setting += f"sys.path.insert(0, {os.environ[BASELINE]!r}); "
     output = ["-o", str(models / "features.npz"), "--force"]
     # Another list of the same pictures would be the same job, whose result exists.
     (models / "features.npz").unlink(missing_ok=True)
     model = str(models / "model.keras")
-    return [*PYTHON, setting + PROGRAM[-1], "embed", model, str(pictures), *output, "--runtime", runtime]
+    return [
+        *PYTHON,
+        setting + PROGRAM[-1],
+        "embed",
+        model,
+        str(pictures),
+        *output,
+        *(["--runtime", runtime] if runtime else []),
+    ]
 
 
 def measure_work(work: Work, models: pathlib.Path, pictures: pathlib.Path, size: Size, left_out) -> list[Row]:
@@ -129,6 +142,8 @@ def measure_work(work: Work, models: pathlib.Path, pictures: pathlib.Path, size:
             processes[f"embed --runtime {runtime}, warm"] = lambda turn, runtime=runtime: embed(
                 models, pictures, caches / runtime, runtime
             )
+    if BASELINE in os.environ:
+        processes[EARLIER] = lambda turn: embed(models, pictures, caches / "earlier", None)
     for name in [*LIMITS, *(name for name in PEERS if name not in left_out)]:
         processes[name] = lambda turn, name=name: [*program, name, *arguments]
     if "Beam" not in left_out:
@@ -181,6 +196,11 @@ def targets_of(work: Work, rows: Sequence[Row]) -> list[Target]:
     speed = {row["process"]: row["images/s"] for row in rows}
     ours = speed["embed --runtime auto, warm"]
     found = [Target(f"{work}: embed, warm: time against the limit", speed["limit"] / ours, 1.2)]
+    if EARLIER in speed:
+        least = 1.7 if work == V2_LARGE else 1.3
+        found.append(
+            Target(f"{work}: embed, warm: speed against {EARLIER}", ours / speed[EARLIER], least, at_least=True)
+        )
     return found + [
         Target(f"{work}: embed, warm: speed against {name}", ours / speed[name], 1.0, at_least=True)
         for name in PEERS
