@@ -5,6 +5,8 @@ BIN := .venv/bin
 CHECKPOINT ?=
 # Set to 1 for a short `make bench`.
 QUICK ?=
+# A section, for `make bench` of that one alone.
+ONLY ?=
 
 .PHONY: help demo test test-all test-backends coverage lint format docs bench clean
 
@@ -15,7 +17,7 @@ help:
 	@echo "make coverage                 all tests, and the share of lines that they run"
 	@echo "make lint | make format       check the style and the types, or mend the style"
 	@echo "make docs                     the site of the documentation, in site/"
-	@echo "make bench [QUICK=1]          measure, side by side; results in benchmarks/results"
+	@echo "make bench [QUICK=1] [ONLY=jobs]  measure, side by side; results in benchmarks/results"
 
 .venv/%.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -76,7 +78,7 @@ docs: .venv-docs/installed
 	.venv-docs/bin/mkdocs build --strict --quiet
 
 bench: .venv/bench.installed
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 clean:
 	rm -rf .venv .venv-lint .venv-docs .venv-jax .venv-torch site site-pages build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
