@@ -139,9 +139,9 @@ def _failures_classified(url: str, timeout: float) -> Iterator[None]:
         raise
     except requests.exceptions.SSLError as error:
         raise DownloadError(f"{url} cannot be fetched: the TLS connection failed ({_cause(error)}).") from None
-    except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):
         raise _TemporaryFailure(f"the server sent nothing for {timeout:g} seconds") from None
-    except TooSlow as error:
+    except TooSlow:
         raise _TemporaryFailure(f"the server sends fewer than {READ:,} bytes within {timeout:g} seconds") from None
     except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
         raise _TemporaryFailure(f"the connection failed ({_cause(error)})") from None

@@ -142,7 +142,9 @@ def mirrors() -> list[str]:
     text = os.environ.get(MIRRORS_VARIABLE, "")
     # The colons of http://user:password@host:port/path separate nothing.
     separator = re.escape(os.pathsep)
-    pattern = rf"https?://(?:[^\s,/@]*@)?[^\s,;:/]*(?::\d+)?(?:/[^\s,{separator}]*)?|[^\s,{separator}][^\n,{separator}]*"
+    pattern = (
+        rf"https?://(?:[^\s,/@]*@)?[^\s,;:/]*(?::\d+)?(?:/[^\s,{separator}]*)?|[^\s,{separator}][^\n,{separator}]*"
+    )
     return [base.strip() for base in re.findall(pattern, text) if base.strip()]
 
 

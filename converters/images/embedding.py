@@ -197,7 +197,7 @@ def _digest(images: Iterable[str]) -> tuple[int, str]:
 
 def _job_in(parts: pathlib.Path) -> dict | None:
     try:
-        return json.loads((parts / "job.json").read_text())
+        return checkpoints.read_json(parts / "job.json")
     except (OSError, ValueError):
         return None
 
