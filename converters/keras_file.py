@@ -10,6 +10,7 @@ import mobilenets
 from converters.conversion import Conversion
 from converters.differences import Difference, describe, name_only
 from converters.errors import ConversionError
+from converters.keras_archive import check_archive
 from converters.manifest import configured_structure, differing_variables, manifest_of, published_in_manifest
 from converters.manifest_file import add_manifest, check_model_path, manifest_path, manifests_of, text_of
 from converters.structure import structure, structure_differences
@@ -125,6 +126,7 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
         raise ConversionError(f"The model {path} must be a .keras file.")
     if not path.is_file():
         raise FileNotFoundError(f"The model {path} does not exist.")
+    check_archive(path)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:

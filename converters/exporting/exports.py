@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
 import io
@@ -147,7 +148,8 @@ def export(
     images = _model_input(model, images)
     theirs = 2 * images - 1 if target.symmetric and mobilenets.image_range(model) == (0, 1) else images
     source = mobilenets.fuse(model) if fused and target.fused else model
-    with staged(path) as unfinished, warnings.catch_warnings():
+    check = functools.partial(check_path, path, target, force)
+    with staged(path, check) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outputs = _written_and_run(source, unfinished, target, format, theirs)
         expected = _in_batches(lambda batch: keras.ops.convert_to_numpy(model(batch, training=False)), images)

@@ -4,12 +4,14 @@ The contract is that of the published modules of version 5, read off a genuine o
 ``trainable_variables`` and ``regularization_losses``, and ``__call__`` with four traces.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
 
+import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 from converters.hub.batch_norm import FusedBatchNormalization
@@ -44,8 +46,11 @@ def export_hub(model: keras.Model, folder: str | pathlib.Path, force: bool = Fal
     check_folder(folder, force)
     _check(model)
     root, signatures = hub_object(model)
-    with staged(folder) as unfinished:
-        tf.saved_model.save(root, str(unfinished), signatures=signatures)
+    with staged(folder, functools.partial(check_folder, folder, force)) as unfinished:
+        try:
+            tf.saved_model.save(root, str(unfinished), signatures=signatures)
+        except tf.errors.OpError as error:  # TensorFlow's error for a full disk, among others
+            raise ConversionError(f"{folder} was not written: {checkpoints.reason(error)}.") from error
 
 
 def check_folder(folder: pathlib.Path, force: bool) -> None:
