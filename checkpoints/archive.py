@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from checkpoints.errors import CheckpointError, reason
+from checkpoints.inputs import allowance
 
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 2**30
@@ -128,7 +129,8 @@ def has_zip_magic(path: Path) -> bool:
 def _unpack_zip(archive: Path, folder: Path) -> None:
     """Unpacks a zip archive with the checks of `unpack`, for which its members become headers of a tar file."""
     with zipfile.ZipFile(archive) as zipped:
-        headers, left = [], MAX_BYTES
+        most = _limit(archive)
+        headers, left = [], most
         for info in zipped.infolist():
             # The file that has a NUL in its name, or a backslash, is refused by its original name.
             header = tarfile.TarInfo(info.orig_filename.rstrip("/"))
@@ -141,7 +143,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
             if header.isfile() and UNPACKED.fullmatch(header.name):
                 left -= header.size
                 if left < 0:
-                    raise CheckpointError(f"{archive} is refused, because it unpacks to more than {MAX_BYTES} bytes.")
+                    raise CheckpointError(f"{archive} is refused, because it unpacks to more than {most} bytes.")
                 # `zipfile` never yields more bytes than the size in the header, and compares their CRC-32.
                 with zipped.open(info) as source:
                     _extract(source, header, folder)
@@ -157,17 +159,22 @@ def _extract(source: IO[bytes], member: tarfile.TarInfo, folder: Path) -> None:
         raise EOFError(f"its member {member.name} is cut short")
 
 
+def _limit(archive: Path) -> int:
+    return min(MAX_BYTES, allowance(archive.stat().st_size))
+
+
 class _Bounded:
     """A stream that fails after too many bytes."""
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile, archive: Path):
-        self._stream, self._archive, self._left = stream, archive, MAX_BYTES
+        self._stream, self._archive, self._most = stream, archive, _limit(archive)
+        self._left = self._most
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise CheckpointError(f"{self._archive} is refused, because it unpacks to more than {MAX_BYTES} bytes.")
+            raise CheckpointError(f"{self._archive} is refused, because it unpacks to more than {self._most} bytes.")
         return data
 
 

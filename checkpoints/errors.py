@@ -14,7 +14,7 @@ class CheckpointError(ValueError):
     """
 
     def __str__(self) -> str:
-        return shown(super().__str__(), keep="")
+        return shown(super().__str__())
 
 
 class CheckpointNotFound(CheckpointError, FileNotFoundError):
@@ -26,9 +26,6 @@ class DownloadError(CheckpointError):
 
     Where several sources were asked, it has a line for each.
     """
-
-    def __str__(self) -> str:
-        return shown(ValueError.__str__(self))
 
 
 def reason(error: BaseException) -> str:

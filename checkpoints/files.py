@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from checkpoints.errors import CheckpointError, CheckpointNotFound
+from checkpoints.inputs import check_regular
 
 MAX_NAME = 255
 """Bytes of the longest name of a file on the usual file systems."""
@@ -190,6 +191,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
     Example:
         assert checkpoints.sha256("mobilenet_v1_0.25_128.tgz") == expected
     """
+    check_regular(path)
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as stream:

@@ -1,6 +1,6 @@
 """Frozen graphs: a TensorFlow graph (``.pb``, or ``.pbtxt`` as text) in which the variables are constants."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,9 @@ from checkpoints.dtypes import DATA_TYPES, STRING, require_numbers
 from checkpoints.errors import CheckpointError
 from checkpoints.messages import MESSAGES
 from checkpoints.tensor_proto import values_of
-from checkpoints.variable_file import Spec, VariableFile
+from checkpoints.variable_file import Spec, VariableFile, check_total
 from checkpoints.wire import Message, WireError, fields, parse
 
-# A constant may store one value for all of its elements. All constants together may have this many times the size of
-# the file, and these bytes more.
-FILLED_RATIO = 16
-FILLED_BYTES = 2**26
 # Fields of a ``GraphDef`` and their wire types: nodes, library, version, versions, information for debuggers.
 _GRAPH_FIELDS = {1: 2, 2: 2, 3: 0, 4: 2, 5: 2}
 
@@ -84,7 +80,7 @@ def open_frozen_graph(path: Path, unread: Iterable[str] = ()) -> VariableFile:
         if "dtype" not in attributes or tensors[name].dtype != attributes["dtype"].type:
             raise CheckpointError(f"{path} is damaged: its constant {name} does not match the attributes of its node.")
     specs = {name: _spec(tensor, name, path) for name, tensor in tensors.items() if tensor.dtype != STRING}
-    _check_total(specs, len(data), path)
+    check_total(specs, len(data), path)  # a constant may store one value for all of its elements
 
     def read(name: str) -> np.ndarray:
         require_numbers(name, path, specs[name].dtype)
@@ -138,15 +134,3 @@ def _spec(tensor: Message, name: str, path: Path) -> Spec:
     if len(tensor.tensor_content) not in (0, spec.num_bytes):
         raise CheckpointError(f"{path} is damaged: its constant {name} {lengths} does not hold {spec.num_bytes} bytes.")
     return spec
-
-
-def _check_total(specs: Mapping[str, Spec], size: int, path: Path) -> None:
-    """Checks that the constants together, of which each may be one value, do not need far more memory than the file."""
-    limit = FILLED_RATIO * size + FILLED_BYTES
-    total = 0
-    for name, spec in specs.items():
-        total += spec.num_bytes
-        if total > limit:
-            raise CheckpointError(
-                f"{path} is damaged: it does not hold its constants, {total} bytes up to {name} {spec.shape}."
-            )

@@ -17,7 +17,7 @@ from checkpoints.checksum import masked_crc32c
 from checkpoints.errors import CheckpointError, reason
 from checkpoints.files import replacing
 from checkpoints.trial import try_out
-from checkpoints.variable_file import NUMBERS, Spec, VariableFile, storable
+from checkpoints.variable_file import NUMBERS, Spec, VariableFile, check_total, storable
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FORMAT = "slim variables"
@@ -25,6 +25,7 @@ VERSION = 1
 # The filters of every HDF5 library. None expands a byte to more than 1032 bytes (the limit of deflate).
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 MAX_RATIO = 1032
+MAX_OBJECTS = 5000  # each takes up to half a millisecond; the largest network with its slots has some thousand
 
 
 def is_hdf5(path: Path) -> bool:
@@ -63,6 +64,7 @@ def _open(path: Path) -> VariableFile:
             checked = _has_valid_marks(file, datasets, path)
             for name, spec in specs.items():
                 _check_storage(datasets[name], spec, name, path)
+            check_total(specs, path.stat().st_size, path)
         except CheckpointError:
             raise
         except Exception as error:  # h5py raises nearly any type for a damaged file
@@ -141,6 +143,8 @@ def _datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]
             if address in seen:
                 raise CheckpointError(f"{path} is refused, because {name} is a second name of another object.")
             seen.add(address)
+            if len(seen) > MAX_OBJECTS:
+                raise CheckpointError(f"{path} is refused, because it has more than {MAX_OBJECTS} groups and datasets.")
             if isinstance(item, h5py.Group):
                 groups.append(item)
             elif isinstance(item, h5py.Dataset) and item.shape is not None and item.dtype.kind not in "OS":

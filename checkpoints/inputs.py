@@ -18,6 +18,15 @@ _KINDS = (
 )
 
 
+# What a file gives may take this many times the size of the file, and these bytes more: weights hardly compress.
+EXPANSION, EXTRA_BYTES = 16, 2**26
+
+
+def allowance(size: int) -> int:
+    """Returns how many bytes a file of a size may take in memory, or on the disk once it is unpacked."""
+    return EXPANSION * size + EXTRA_BYTES
+
+
 def check_regular(path: str | os.PathLike[str]) -> None:
     """Refuses a pipe, a device or a socket, which may never end. Folders and paths that do not exist pass.
 

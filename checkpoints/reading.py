@@ -19,6 +19,7 @@ from checkpoints.foreign import foreign_kind
 from checkpoints.frozen_graph import is_graph, open_frozen_graph
 from checkpoints.hdf5 import is_hdf5, open_hdf5
 from checkpoints.hub_module import open_hub_module
+from checkpoints.inputs import check_regular
 from checkpoints.locate import (
     COPIES,
     checkpoints_in,
@@ -98,6 +99,7 @@ def open_variables(path: str | os.PathLike[str] | Mapping[str, Any], *, pristine
 
 def _open(path: Path, pristine: bool = False) -> VariableFile:
     try:
+        check_regular(path)
         for source in _SOURCES:
             if located := source.locate(path):
                 return source.open(located, pristine)

@@ -19,7 +19,7 @@ from checkpoints.files import replacing
 from checkpoints.slices import Slice, check_volume, joined, key_of, slice_of, whole
 from checkpoints.tensor_bundle import decoding
 from checkpoints.tensor_proto import listed, spec, values_of
-from checkpoints.variable_file import Spec, VariableFile
+from checkpoints.variable_file import Spec, VariableFile, check_total
 from checkpoints.wire import Message, parse, serialize
 
 SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
@@ -47,6 +47,7 @@ def open_v1(path: Path) -> VariableFile:
         # The smallest value in this format is a small int64, in one byte, and the block may be compressed.
         if variable.spec.num_bytes > 8 * snappy.MAX_RATIO * size:
             raise CheckpointError(f"{path} is damaged: {name} {variable.spec.shape} does not fit a file of this size.")
+    check_total({name: variable.spec for name, variable in variables.items()}, size, path)
 
     def read(name: str) -> np.ndarray:
         data_type, spec, protos = variables[name]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from checkpoints.errors import CheckpointError, reason
+from checkpoints.inputs import read_json
 from checkpoints.variable_file import Spec, VariableFile
 
 CONFIG = "config.json"
@@ -281,10 +282,7 @@ def _open_pickled(file: Path) -> VariableFile:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is damaged: it is not JSON ({reason(error)}).") from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} is damaged: expected is a JSON object.")
     return content

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from checkpoints.errors import CheckpointError, reason
+from checkpoints.inputs import allowance
 
 # Names of NumPy's own dtypes that every machine supports: bool, integers, float16 to float64, complex.
 NUMBERS = frozenset(np.dtype(code).name for code in "?bhiqBHIQefdFD")
@@ -32,6 +33,22 @@ class Spec(NamedTuple):
         for length in self.shape:
             size *= length
         return size
+
+
+def check_total(specs: Mapping[str, Spec], size: int, path: object) -> None:
+    """Checks that the variables of a file together do not need far more memory than the file has bytes.
+
+    Raises:
+        CheckpointError: they need more than the `allowance`.
+    """
+    total = 0
+    for name, spec in specs.items():
+        total += spec.num_bytes
+        if total > allowance(size):
+            raise CheckpointError(
+                f"{path} is refused: its variables up to {name} {spec.shape} take {total} bytes, more than "
+                f"{allowance(size)}, the limit for a file of {size}."
+            )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

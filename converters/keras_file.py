@@ -8,6 +8,7 @@ import checkpoints
 import mobilenets
 from converters.differences import Difference, describe, name_only
 from converters.errors import ConversionError
+from converters.keras_archive import check_archive
 from converters.manifest import configured_structure, differing_variables, published_in_manifest
 from converters.manifest_file import manifest_path, manifests_of
 from converters.structure import structure, structure_differences
@@ -82,6 +83,7 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
         raise ConversionError(f"The model {path} must be a .keras file.")
     if not path.is_file():
         raise FileNotFoundError(f"The model {path} does not exist.")
+    check_archive(path)
     try:
         with without_random_values():
             return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -74,6 +74,7 @@ def find_source(
     if isinstance(name_or_path, Mapping):
         return Source(name_or_path)
     path = Path(name_or_path)
+    checkpoints.check_regular(path)
     # Of a SavedModel the folder is the source, of a frozen graph with that name the file.
     if located := saved_model(path) or graph_named_saved_model(path):
         return Source(name_or_path if located == path else located)

@@ -1,6 +1,7 @@
 """Models for other runtimes: written, run there and compared with Keras before they get their name."""
 
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -100,7 +101,8 @@ def export(
     images = _model_input(model, images)
     theirs = 2 * images - 1 if target.symmetric and mobilenets.image_range(model) == (0, 1) else images
     source = mobilenets.fuse(model) if fused and target.fused else model
-    with staged(path) as unfinished, warnings.catch_warnings():
+    check = functools.partial(check_path, path, target, force)
+    with staged(path, check) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outputs = _written_and_run(source, unfinished, target, choices, theirs)
         expected = in_batches(lambda batch: keras.ops.convert_to_numpy(model(batch, training=False)), images)

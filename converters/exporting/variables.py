@@ -1,6 +1,7 @@
 """The weights of a model as a file of slim variables in safetensors, read again before it gets its name."""
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def export_variables(model: keras.Model, path: str | os.PathLike[str], force: bo
     path = Path(path)
     check_variables_path(path, force)
     variables = slim_variables(model)
-    with staged(path) as unfinished:
+    with staged(path, functools.partial(check_variables_path, path, force)) as unfinished:
         checkpoints.save_safetensors(variables, unfinished)
         found = checkpoints.load_variables(unfinished)
         different = sorted(

@@ -1,5 +1,6 @@
 """A model written as a TF-Hub module; `converters.hub.hub_object` makes the object that is saved."""
 
+import functools
 import json
 import pathlib
 import sys
@@ -7,6 +8,7 @@ import tempfile
 
 import keras
 
+import checkpoints
 from converters.errors import ConversionError
 from converters.staging import check_output, staged
 from converters.tensorflow_extra import need_tensorflow, run_on_tensorflow
@@ -36,11 +38,16 @@ def export_hub(model: keras.Model, folder: str | pathlib.Path, force: bool = Fal
     check_folder(folder, force)
     need_tensorflow("Exporting a hub module")
     _check(model)
-    with staged(folder) as unfinished:
-        if keras.backend.backend() == "tensorflow":
-            _write(model, unfinished)
-        else:
+    with staged(folder, functools.partial(check_folder, folder, force)) as unfinished:
+        if keras.backend.backend() != "tensorflow":
             _write_on_tensorflow(model, unfinished)
+            return
+        import tensorflow as tf
+
+        try:
+            _write(model, unfinished)
+        except tf.errors.OpError as error:  # TensorFlow's error for a full disk, among others
+            raise ConversionError(f"{folder} was not written: {checkpoints.reason(error)}.") from error
 
 
 def check_folder(folder: pathlib.Path, force: bool) -> None:

@@ -1,5 +1,6 @@
 """Feature vectors of any number of images, in a job that can be interrupted anywhere and then resumed."""
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -13,6 +14,7 @@ import filelock
 import numpy as np
 
 import checkpoints
+from checkpoints.files import locked_folder
 from converters.images.embedding_files import WRITERS, Part, metadata_of, read_part, write_part
 from converters.images.files import chunks
 from converters.images.models import ImageModel
@@ -146,27 +148,54 @@ def embed(
     parts = output.with_name(f"{output.name}.parts")
     done = metadata_of(output) if output.exists() else {}
     if done.get("job") == job:
-        shutil.rmtree(parts, ignore_errors=True)
+        if _job_in(parts) in (job, None):  # another process may be at work on another job
+            _remove(parts)
         progress(count, count)
         return _report(output, done, resumed=count)
-    if output.exists() and not force and _job_in(parts) != job:
-        raise ValueError(f"The output {output} exists; use --force (force=True) to replace it.")
+    _check_replaceable(output, parts, job, force)
     embedder = Embedder(
         model, batch_size, first_images(images, model.image_size, turn=upright, channels=model.channels), count, upright
     )
     for sentence in embedder.notes:
         note(sentence)
-    _prepare(parts, job, force)
-    try:
-        with filelock.FileLock(parts / "lock", timeout=0):
-            resumed = _write_parts(embedder, images, parts, (count, digest), part_size, progress)
-            metadata = _join(output, parts, embedder.num_features, job)
-    except filelock.Timeout as error:
-        raise ValueError(f"Another process is writing {output}.") from error
-    shutil.rmtree(parts, ignore_errors=True)
+    with _locked(parts, output):
+        _check_replaceable(output, parts, job, force)  # another process may have written it since
+        _prepare(parts, job, force)
+        resumed = _write_parts(embedder, images, parts, (count, digest), part_size, progress)
+        metadata = _join(output, parts, embedder.num_features, job)
+        _remove(parts)
     if turned := turned_note(embedder.turned, upright):
         note(turned)
     return _report(output, metadata, resumed)
+
+
+@contextlib.contextmanager
+def _locked(parts: pathlib.Path, output: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes away from the folder of the parts, which is created.
+
+    The folder is created and removed under a lock of the folder around it, so that nobody locks a removed one.
+    """
+    lock = filelock.FileLock(parts / "lock")
+    with locked_folder(output.parent):
+        parts.mkdir(exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise ValueError(f"Another process is writing {output}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove(parts: pathlib.Path) -> None:
+    with locked_folder(parts.parent):
+        shutil.rmtree(parts, ignore_errors=True)
+
+
+def _check_replaceable(output: pathlib.Path, parts: pathlib.Path, job: dict, force: bool) -> None:
+    if output.exists() and not force and _job_in(parts) != job:
+        raise ValueError(f"The output {output} exists; use --force (force=True) to replace it.")
 
 
 def check_features_path(output: pathlib.Path) -> None:
@@ -200,7 +229,7 @@ def _digest(images: Iterable[str]) -> tuple[int, str]:
 
 def _job_in(parts: pathlib.Path) -> dict | None:
     try:
-        return json.loads((parts / "job.json").read_text())
+        return checkpoints.read_json(parts / "job.json")
     except (OSError, ValueError):
         return None
 
@@ -218,8 +247,8 @@ def _prepare(parts: pathlib.Path, job: dict, force: bool) -> None:
     if parts.exists():
         # Delete job.json last: a folder without it counts as abandoned.
         for file in sorted(parts.iterdir(), key=lambda file: file.name == "job.json"):
-            file.unlink()
-    parts.mkdir(exist_ok=True)
+            if file.name != "lock":  # which is held
+                file.unlink()
     with checkpoints.replacing(parts / "job.json") as path:
         path.write_text(json.dumps(job, indent=1) + "\n")
 

@@ -177,10 +177,13 @@ def _job(model: ImageModel, images: Sequence[Labelled], batch_size: int) -> str:
 
 def _read(journal: pathlib.Path, job: str) -> Evaluation:
     try:
-        kept = json.loads(journal.read_text())
+        kept = checkpoints.read_json(journal)
         if kept["job"] != job:
             return Evaluation()
         result = Evaluation(**kept["counts"])
+        counts = (result.done, result.top1, result.top5, result.one_higher)
+        if any(type(count) is not int or not 0 <= count <= result.done for count in counts):
+            return Evaluation()
         return replace(result, broken=tuple(Broken(*entry) for entry in result.broken))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return Evaluation()

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+import checkpoints
 from converters.images.headers import pillow_suffixes
 
+MAX_LINE = 2**15  # characters; a path has 4096 at most on Linux
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", *pillow_suffixes())
 
 
@@ -35,6 +37,7 @@ class ImagePaths(Iterable[str]):
             if _is_glob(name) and next(_in_glob(name), None) is None:
                 raise ValueError(f"No file matches {name}.")
         for path in self.lists:
+            checkpoints.check_regular(path)
             if not pathlib.Path(path).is_file():
                 raise FileNotFoundError(f"The list of images {path} does not exist.")
 
@@ -47,8 +50,7 @@ class ImagePaths(Iterable[str]):
             else:
                 yield name
         for path in self.lists:
-            with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
-                yield from filter(None, (line.rstrip("\r\n") for line in lines))
+            yield from filter(None, (line.rstrip("\r\n") for line in text_lines(path)))
 
     def skipped(self) -> dict[str, int]:
         """Counts the files in the folders that are not taken, by suffix, most frequent first."""
@@ -61,6 +63,21 @@ class ImagePaths(Iterable[str]):
             if not name.lower().endswith(SUFFIXES)
         )
         return dict(counts.most_common())
+
+
+def text_lines(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yields the lines of a list of images, in bounded memory.
+
+    Raises:
+        ValueError: The path is no regular file, or a line is longer than any path.
+        OSError: The list cannot be read.
+    """
+    checkpoints.check_regular(path)
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as stream:
+        while line := stream.readline(MAX_LINE):
+            if len(line) == MAX_LINE:
+                raise ValueError(f"{path} is no list of images: a line in it has {MAX_LINE} characters or more.")
+            yield line
 
 
 def chunks(paths: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -11,9 +12,13 @@ import numpy as np
 import PIL.Image
 from PIL import features
 
+import checkpoints
+
 MAX_PIXELS = 200_000_000
 """Larger images are refused, and those that are read at once have no more pixels together: about 1.2 GB, as an image
 takes up to 6 bytes per pixel while it is read."""
+MAX_FILE_BYTES = 6 * MAX_PIXELS
+"""Larger files are refused, as no image of `MAX_PIXELS` needs them."""
 
 DECODED = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
 """Pillow's names of the formats that TensorFlow decodes, or where it is not installed Pillow. MPO is a JPEG file."""
@@ -30,6 +35,7 @@ class Header(NamedTuple):
         height: Number of rows, as stored; 0 if not known.
         orientation: The EXIF orientation, 1 to 8. 1 is upright.
         mode: Pillow's name of the pixels' type, such as "RGB".
+        refused: Why the file is not read at all, as a sentence; None if it is.
     """
 
     format: str | None = None
@@ -37,6 +43,7 @@ class Header(NamedTuple):
     height: int = 0
     orientation: int = 1
     mode: str = ""
+    refused: str | None = None
 
     @property
     def by_pillow(self) -> bool:
@@ -79,6 +86,8 @@ def pillow_suffixes() -> tuple[str, ...]:
 
 def read_header(path: str) -> Header:
     """Returns the header of a file; an empty one if it cannot be read."""
+    if why := _refused(path):
+        return Header(refused=why)
     try:
         with warnings.catch_warnings(), _opened(path) as image:
             warnings.simplefilter("ignore")  # Of damaged EXIF data.
@@ -90,6 +99,21 @@ def read_header(path: str) -> Header:
             return Header(image.format, width, height, turned, image.mode)
     except Exception:  # Pillow's formats raise errors of many types. The decoder gives the reason.
         return Header()
+
+
+def _refused(path: str) -> str | None:
+    if "\0" in path:  # which TensorFlow would take for the end of the path
+        return f"{path} cannot be read: a path has no zero byte."
+    try:
+        checkpoints.check_regular(path)
+        size = os.stat(path).st_size
+    except checkpoints.CheckpointError as error:
+        return str(error)
+    except OSError:
+        return None  # what opens the file says why it cannot be read
+    if size > MAX_FILE_BYTES:
+        return f"{path} is too large: {size:,} bytes. At most {MAX_FILE_BYTES:,} are read."
+    return None
 
 
 def pillow_pixels(path: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from converters.imagenet import wordnet_classes
-from converters.images.files import ImagePaths
+from converters.images.files import ImagePaths, text_lines
 from mobilenets import PUBLISHED_CLASSES
 
 IMAGENET = PUBLISHED_CLASSES - 1  # without "background"
@@ -61,17 +61,16 @@ def labels_file(path: str | os.PathLike, folder: str | os.PathLike, num_classes:
         OSError: The file cannot be read.
     """
     listed = []
-    with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            match = re.fullmatch(r"(\S.*?)\s+(\d{1,9})", line.strip())
-            if not match or int(match[2]) >= num_classes:
-                raise ValueError(
-                    f"Line {number} of {path} must be a path and the index of a class below {num_classes}, "
-                    f"not {line.strip()!r}."
-                )
-            listed.append(Labelled(os.path.join(folder, match[1]), int(match[2])))
+    for number, line in enumerate(text_lines(path), 1):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"(\S.*?)\s+(\d{1,9})", line.strip())
+        if not match or int(match[2]) >= num_classes:
+            raise ValueError(
+                f"Line {number} of {path} must be a path and the index of a class below {num_classes}, "
+                f"not {line.strip()!r}."
+            )
+        listed.append(Labelled(os.path.join(folder, match[1]), int(match[2])))
     if not listed:
         raise ValueError(f"{path} lists no images.")
     if num_classes == PUBLISHED_CLASSES and {image.index for image in listed} == set(range(IMAGENET)):

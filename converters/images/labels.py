@@ -1,12 +1,13 @@
 """The labels of the classes: from a file, ImageNet's, or plain class numbers."""
 
 import os
-import pathlib
 
+import checkpoints
 from converters.imagenet import imagenet_labels
 from mobilenets import PUBLISHED_CLASSES
 
 BACKGROUND = "background"
+MAX_BYTES = 2**24  # of a file of labels
 
 
 def read_labels(path: str | os.PathLike, num_classes: int = PUBLISHED_CLASSES) -> tuple[str, ...]:
@@ -23,7 +24,7 @@ def read_labels(path: str | os.PathLike, num_classes: int = PUBLISHED_CLASSES) -
     """
     try:
         # Editors on Windows write a byte-order mark first; empty lines at the end are no labels.
-        text = pathlib.Path(path).read_text(encoding="utf-8-sig").rstrip()
+        text = checkpoints.read_bounded(path, MAX_BYTES).decode("utf-8-sig").rstrip()
         labels = tuple(line.strip() for line in text.splitlines())
     except UnicodeDecodeError as error:
         raise ValueError(f"The labels file {path} is not text in UTF-8.") from error

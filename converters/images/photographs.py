@@ -53,9 +53,11 @@ def decode(path: str | pathlib.Path, channels: int = 3) -> np.ndarray:
         ValueError: The file is not such an image, or has too many pixels.
         OSError: The file cannot be read.
     """
-    encoded = pathlib.Path(path).read_bytes()
     name = os.fspath(path)
     header = read_header(name)
+    if header.refused:
+        raise ValueError(header.refused)
+    encoded = pathlib.Path(path).read_bytes()
     if header.too_large:
         raise ValueError(too_large(path, header))
     if header.by_pillow:

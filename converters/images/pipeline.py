@@ -118,7 +118,7 @@ def _images(
     rows = [
         Row(number, path, header.by_pillow, header.orientation if turn else 1)
         for number, (path, header) in enumerate(zip(paths, headers, strict=True))
-        if not header.too_large
+        if not header.too_large and not header.refused
     ]
     if not rows:
         return

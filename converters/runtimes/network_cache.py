@@ -39,7 +39,7 @@ def verdict_file(network: Path, images: np.ndarray | None, runtime: str, version
 def read_verdict(file: Path) -> Verdict | None:
     """Returns the comparison in a file; None if there is none."""
     try:
-        return Verdict(**json.loads(file.read_text()))
+        return Verdict(**checkpoints.read_json(file))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -114,7 +114,7 @@ def _write(model: "keras.Model", runtime: Runtime, folder: Path, name: str) -> N
 def is_whole(folder: Path) -> bool:
     """Returns whether the files of a network are those that were written."""
     try:
-        sums = json.loads((folder / "sha256.json").read_text())
+        sums = checkpoints.read_json(folder / "sha256.json")
         return bool(sums) and all(checkpoints.sha256(folder / name) == expected for name, expected in sums.items())
     except (OSError, ValueError, AttributeError):
         return False
