@@ -14,10 +14,10 @@ from checkpoints.errors import CheckpointError, reason
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 2**30
 MAX_NAME_BYTES = 2**16
-# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5, of safetensors, and of the state file
-# of a folder of checkpoints. A V1 file has no fixed suffix.
+# Names of the files of a checkpoint in either format, of a frozen graph, a LiteRT model, HDF5, safetensors, and of the
+# state file of a folder of checkpoints. A V1 file has no fixed suffix.
 UNPACKED = re.compile(
-    r"(?:.*/)?checkpoint|.*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5|\.safetensors)"
+    r"(?:.*/)?checkpoint|.*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.tflite|\.h5|\.hdf5|\.safetensors)"
 )
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\3\4"

@@ -160,14 +160,14 @@ def conversion_of(
     """As `convert`, with the account of the conversion instead of warnings."""
     located = find_source(source)
     origin, name = located.path, name or located.published
-    with open_copy(origin, ema) as variables:
+    with located.unpacked(), open_copy(origin, ema) as variables:
         label = str(variables.path)
         view = network_view(variables, label, scope)
         shapes, network = view.shapes, view.network
         info = _published(network, name, label)
         multiplier = overrides.pop("depth_multiplier", info.depth_multiplier if info else network.depth_multiplier)
         _check_multiplier(network, shapes, multiplier, label)
-        graph = graph_facts(origin)
+        graph = graph_facts(origin, network.family, view.scope)
         strides, stride_notes = _stride_options(network, graph, label, overrides)
         dropped = not background and _drops_background(network, head, overrides, label)
         if dropped:

@@ -12,6 +12,7 @@ from converters.exporting import transformers_run
 from converters.graph_facts import graph_facts, options_for
 from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
+from converters.network_files import folder_of, graph_in, sole_network
 from converters.opening import graph_file, litert_file
 from converters.parity.agreement import least_cosine
 from converters.parity.report import Report, WeightRow
@@ -53,7 +54,8 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
         with runnable_graph({} if conversion.copy == PRISTINE else conversion.origin) as graph:
             if graph is not None:
                 try:
-                    reports.append(verify_outputs(name, model, graph, conversion.source, partial=partial))
+                    scope = conversion.scope
+                    reports.append(verify_outputs(name, model, graph, conversion.source, partial=partial, scope=scope))
                     outcome["outputs"] = _outputs_result(reports[1])
                 except ConversionError as error:
                     if _is_source(graph, conversion.origin):
@@ -78,7 +80,13 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
 
 def _is_source(graph: pathlib.Path, origin: Variables) -> bool:
     """Whether the weights came from the graph or module itself, or from an archive of it."""
-    return is_hub_module(graph) or (not isinstance(origin, Mapping) and graph == pathlib.Path(origin))
+    if isinstance(origin, Mapping):
+        return False
+    path = pathlib.Path(origin)
+    if is_hub_module(graph) or graph == path:
+        return True
+    with folder_of(path) as folder:
+        return folder is not None and sole_network(folder) is not None
 
 
 def _is_transformers_folder(origin: Variables) -> bool:
@@ -86,8 +94,11 @@ def _is_transformers_folder(origin: Variables) -> bool:
 
 
 def _has_strides_of_meta_file(conversion: Conversion) -> bool:
-    strides = graph_facts(conversion.origin).strides
     configuration = conversion.configuration
+    facts = graph_facts(conversion.origin, configuration["family"])
+    if facts.file is None or not facts.file.endswith(".meta"):
+        return False
+    strides = facts.strides
     options = {name: configuration[name] for name in FAMILIES[configuration["family"]].options}
     built = {name: configuration[name] for name in ("first_stride", "output_stride") if name in configuration}
     return bool(strides) and options_for(configuration["family"], strides, options) == built
@@ -152,22 +163,8 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
     path = pathlib.Path(origin)
     if (graph := graph_file(path) or litert_file(path)) is not None:
         yield graph
-    elif checkpoints.is_archive(path):
-        with checkpoints.unpacked(path) as folder:
-            yield _graph_in(folder)
     elif checkpoints.is_transformers_folder(path):
         yield path if transformers_run.is_installed() else None
-    elif path.is_dir():
-        yield _graph_in(path)
     else:
-        yield None
-
-
-def _graph_in(folder: pathlib.Path) -> pathlib.Path | None:
-    if is_hub_module(folder):
-        return folder
-    graphs = sorted(folder.rglob("*.pb"))
-    modules = [file.parent for file in graphs if file.name == "saved_model.pb" and is_hub_module(file.parent)]
-    graphs = modules or [file for file in graphs if file.name != "saved_model.pb"]
-    # Several graphs next to one checkpoint (a quantized one, for example): which is its own is not known.
-    return graphs[0] if len(graphs) == 1 else None
+        with folder_of(path) as folder:
+            yield None if folder is None else graph_in(folder)

@@ -19,6 +19,7 @@ from converters.hub.comparison import compare_with_module
 from converters.hub.module import is_hub_module, open_hub_module
 from converters.keras_file import open_keras_file
 from converters.litert.reference import LiteRTReference
+from converters.network_files import sole_network
 from converters.opening import graph_file, is_folded, litert_file, open_source
 from converters.parity.agreement import agreement_report
 from converters.parity.comparison import FLOORS, compare_outputs
@@ -70,7 +71,7 @@ def verify(
         batch_norm_momentum: of the one call in training mode, in [0, 1).
         partial: whether a reference with fewer than half of the model's endpoints is enough.
         name: what to call the model in the report.
-        scope: the scope of the network in a reference of weights that has several.
+        scope: the scope of the network in a reference that has several.
 
     Returns:
         The report. `Report.passed` says whether all agrees.
@@ -98,7 +99,7 @@ def verify(
             if _gives_outputs(unpacked) and _is_network(model):
                 loaded = model if isinstance(model, keras.Model) else open_keras_file(model)
                 return verify_outputs(
-                    name, loaded, unpacked, str(origin), images, tolerance, dtype, batch_norm_momentum, partial
+                    name, loaded, unpacked, str(origin), images, tolerance, dtype, batch_norm_momentum, partial, scope
                 )
         if images is not None or tolerance is not None or dtype is not None:
             raise ConversionError(
@@ -131,6 +132,7 @@ def verify_outputs(
     dtype: str | None = None,
     momentum: float = 0.99,
     partial: bool = False,
+    scope: str | None = None,
 ) -> Report:
     """Compares the outputs of a model with those of a frozen graph, a hub module or transformers; see `verify`.
 
@@ -141,9 +143,9 @@ def verify_outputs(
     if checkpoints.is_transformers_folder(pathlib.Path(path)):
         return _with_transformers(name, model, path, reference, images, tolerance, partial)
     graph = graph_file(path)
-    compare = _with_module if graph is None and is_hub_module(path) else _with_graph
-    path = graph or path
-    return compare(name, model, path, reference, images, tolerance, dtype, momentum, partial)
+    if graph is None and is_hub_module(path):
+        return _with_module(name, model, path, reference, images, tolerance, dtype, momentum, partial)
+    return _with_graph(name, model, graph or path, reference, images, tolerance, dtype, scope, partial)
 
 
 def _check_order(model: object, reference: object) -> None:
@@ -175,13 +177,13 @@ def _gives_outputs(reference: Variables) -> TypeGuard[str | os.PathLike[str]]:
 
 @contextlib.contextmanager
 def _graph_or_source(reference: Variables) -> Iterator[Variables]:
-    """The reference, or the hub module in it if it is an archive with one."""
+    """The reference, or the hub module, the only graph or the only LiteRT model in it if it is an archive of one."""
     if isinstance(reference, Mapping) or not checkpoints.is_archive(pathlib.Path(reference)):
         yield reference
         return
     with checkpoints.unpacked(reference) as folder:
         modules = [file.parent for file in sorted(folder.rglob("saved_model.pb"))]
-        yield next(filter(is_hub_module, modules), reference)
+        yield next(filter(is_hub_module, modules), None) or sole_network(folder) or reference
 
 
 @contextlib.contextmanager
@@ -198,10 +200,10 @@ def _variables(
             yield None, variables
 
 
-def _with_graph(name, model, path, reference, images, tolerance, dtype, _, partial) -> Report:
+def _with_graph(name, model, path, reference, images, tolerance, dtype, scope, partial) -> Report:
     graph: FrozenGraph | LiteRTReference
     if litert_file(path) is None:
-        graph = FrozenGraph(path, float64=dtype == "float64")
+        graph = FrozenGraph(path, float64=dtype == "float64", scope=scope)
     elif dtype == "float64":
         raise ConversionError(f"{reference} is a LiteRT model, which computes in float32 or in integers only.")
     else:

@@ -16,10 +16,11 @@ from converters.errors import ConversionError
 from converters.graphs.constants import attribute, shown
 from converters.graphs.endpoints import endpoint_ops, plain_name
 from converters.graphs.float64 import as_float64
-from converters.graphs.layers import CONVOLUTIONS, FUSED, computes_batch_statistics, convolutions
+from converters.graphs.layers import FUSED, computes_batch_statistics, convolutions
 from converters.graphs.nodes import bare, check_types, data_inputs, needed, source
 from converters.graphs.operations import check_operations
 from converters.graphs.sessions import as_it_stands
+from converters.graphs.wrappers import CONVOLUTIONS
 
 _SCALING = ("Mul", "RealDiv", "Div", *FUSED)
 # They pass values on: dilated convolutions end in one, and a float network has no fake quantization.
