@@ -28,6 +28,7 @@ class GraphFacts(NamedTuple):
         runs: whether the graph can be run, so that outputs can be compared; a ``.meta`` file is a training graph.
         explicit_padding: whether zeros are padded before convolutions (slim: ``use_explicit_padding``).
         file: the name of the file next to the source that says it; None for the source itself.
+        trains: whether batch norms compute with the statistics of the batch (is_training=True).
     """
 
     strides: Strides
@@ -36,6 +37,7 @@ class GraphFacts(NamedTuple):
     runs: bool
     explicit_padding: bool = False
     file: str | None = None
+    trains: bool = False
 
 
 NOTHING = GraphFacts({}, None, (), False)
@@ -105,7 +107,8 @@ def _facts_of_frozen_graph(path: pathlib.Path, scope: str | None = None) -> Grap
     low, high = graph.input_range
     height, width = ("any" if size is None else size for size in graph.image_size)
     note = f"The graph takes images of {height}x{width} pixels in [{low:g}, {high:g}]; the model takes them in [0, 1]."
-    return GraphFacts(graph.strides, graph.image_size, (note,), True, "EXPLICIT" in graph.paddings.values())
+    explicit = "EXPLICIT" in graph.paddings.values()
+    return GraphFacts(graph.strides, graph.image_size, (note,), True, explicit, trains=graph.trains)
 
 
 def _facts_of_transformers(path: pathlib.Path) -> GraphFacts:

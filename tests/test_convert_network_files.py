@@ -167,6 +167,21 @@ def test_the_graph_next_to_a_checkpoint_gives_the_image_size(with_graph, tmp_pat
     assert converters.convert(with_graph, input_shape=(64, 64)).input_shape[1] == 64
 
 
+def test_a_graph_in_training_mode_gives_its_weights(tmp_path):
+    graph = frozen(tmp_path / "frozen.pb")
+    for node in graph.node:
+        if node.op.startswith("FusedBatchNorm"):
+            node.attr["is_training"].b = True
+    (tmp_path / "trains.pb").write_bytes(graph.SerializeToString())
+    output = tmp_path / "m.keras"
+    result = CliRunner().invoke(main, ["convert", str(tmp_path / "trains.pb"), "-o", str(output)])
+    assert result.exit_code == 0, result.output
+    assert "not compared, the source's graph runs in training mode" in " ".join(result.output.split())
+    assert converters.verify(output, tmp_path / "frozen.pb").passed
+    report = converters.verify(output, tmp_path / "trains.pb")
+    assert not report.passed and "is_training=True" in str(report)
+
+
 def test_a_damaged_meta_file_is_a_note(tmp_path):
     """A state file or a folder names the checkpoint; its weights do not depend on the graph next to it."""
     checkpoints.save_checkpoint(values(), tmp_path / "model.ckpt-7")
