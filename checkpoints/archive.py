@@ -15,11 +15,11 @@ from checkpoints.inputs import allowance
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 2**30
 MAX_NAME_BYTES = 2**16
-# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5, of safetensors, of PyTorch in a
-# folder of transformers, and of the state file of a folder of checkpoints. A V1 file has no fixed suffix.
+# Names of the files of a checkpoint in either format, of a frozen graph, of a LiteRT model, of HDF5, of safetensors, of
+# PyTorch in a folder of transformers, and of the state file of a folder of checkpoints. A V1 file has no fixed suffix.
 VARIABLES = (
     r"(?:.*/)?(?:checkpoint|pytorch_model\.bin)"
-    r"|.*(?:\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5|\.safetensors)"
+    r"|.*(?:\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.tflite|\.h5|\.hdf5|\.safetensors)"
 )
 # Without variables, but needed to read them.
 COMPANIONS = r"(?:.*/)?config\.json|.*\.safetensors\.index\.json"

@@ -20,7 +20,7 @@ def foreign_kind(path: Path) -> str | None:
     if head.startswith(b"\x93NUMPY"):
         return f"is a NumPy array. {_SAVE_ARRAYS}"
     if head.lstrip().startswith((b"node {", b"node{", b"versions {")):
-        return "is a graph as text. Write it in binary form: tf.io.write_graph(graph, folder, name, as_text=False)."
+        return "is a graph as text. Give it the suffix .pbtxt."
     if head.startswith(b"model_checkpoint_path"):
         return "is the state file of a checkpoint. Its name must be checkpoint, in the folder of the checkpoint."
     return None

@@ -1,5 +1,6 @@
 """Frozen graphs: a TensorFlow graph (``.pb``, or ``.pbtxt`` as text) in which the variables are constants."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _GRAPH_FIELDS = {1: 2, 2: 2, 3: 0, 4: 2, 5: 2}
 
 
 SUFFIXES = (".pb", ".pbtxt")
+# How a graph in text form begins, also one with the suffix of the binary form.
+_TEXT = re.compile(rb"\s*(?:node|versions|library)\s*\{")
 # The first byte of a graph with nodes; a SavedModel begins with its version.
 NODE = b"\x0a"
 
@@ -33,7 +36,7 @@ def graph_bytes(path: Path) -> bytes:
         CheckpointError: the file is no graph in text form, or part of a SavedModel.
     """
     data = path.read_bytes()
-    if path.suffix == ".pbtxt":
+    if path.suffix == ".pbtxt" or _TEXT.match(data):
         try:
             import tensorflow as tf
             from google.protobuf import text_format

@@ -75,7 +75,13 @@ def read_index(index: Path) -> tuple[Message, dict[bytes, Message]]:
         key, value = next(table, (None, b""))
         header = parse("BundleHeaderProto", value if key == b"" else b"")
     if header.num_shards < 1 or header.endianness != LITTLE_ENDIAN:
-        raise CheckpointError(f"{index} is not the index of a little-endian checkpoint in V2 format.")
+        what = f"{index} is not the index of a little-endian checkpoint in V2 format"
+        if header.num_shards < 1:
+            raise CheckpointError(f"{what}.")
+        raise CheckpointError(
+            f"{what}: a big-endian machine wrote it. Load it with TensorFlow on such a machine, and save its arrays as "
+            "HDF5 (checkpoints.save_hdf5) or safetensors (checkpoints.save_safetensors)."
+        )
     with decoding(index):
         return header, {key: parse("BundleEntryProto", value) for key, value in table}
 

@@ -125,7 +125,7 @@ def conversion_of(
         info = published_model(network, name, label)
         multiplier = overrides.pop("depth_multiplier", info.depth_multiplier if info else network.depth_multiplier)
         check_multiplier(network, shapes, multiplier, label)
-        graph = graph_facts(origin)
+        graph = graph_facts(origin, network.family, view.scope)
         strides, stride_notes = stride_options(network, graph, label, overrides)
         dropped = not background and drops_background(network, head, overrides, label)
         if dropped:

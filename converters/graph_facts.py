@@ -9,10 +9,12 @@ import checkpoints
 import mobilenets
 from checkpoints.reading import source_in
 from converters.errors import ConversionError
+from converters.network_files import folder_of, network_beside, sole_network
 from converters.opening import graph_file, litert_file
 from converters.sources import Variables
 from converters.structure import stride_choices
 from converters.tensorflow_extra import has_tensorflow
+from mobilenets import SCOPES
 from mobilenets.atrous import atrous
 from mobilenets.families import convolutions
 
@@ -28,6 +30,8 @@ class GraphFacts(NamedTuple):
         notes: sentences on it for the user.
         runs: whether the graph can be run, so that outputs can be compared; a ``.meta`` file is a training graph.
         explicit_padding: whether zeros are padded before convolutions (slim: ``use_explicit_padding``).
+        file: the name of the file next to the source that says it; None for the source itself.
+        trains: whether batch norms compute with the statistics of the batch (is_training=True).
     """
 
     strides: Strides
@@ -35,16 +39,20 @@ class GraphFacts(NamedTuple):
     notes: tuple[str, ...]
     runs: bool
     explicit_padding: bool = False
+    file: str | None = None
+    trains: bool = False
 
 
 NOTHING = GraphFacts({}, None, (), False)
 
 
-def graph_facts(source: Variables) -> GraphFacts:
-    """Reads the graph that a source is, the ``.meta`` file next to a checkpoint, or a folder's configuration.
+def graph_facts(source: Variables, family: str, scope: str | None = None) -> GraphFacts:
+    """Reads the graph that a source is or has next to its checkpoint, its ``.meta`` file, or a folder's configuration.
 
     Args:
         source: a path, or a mapping of arrays, which has no graph.
+        family: of the network; a graph of another one next to a checkpoint says nothing.
+        scope: of the network, where a graph has several.
 
     Raises:
         ConversionError: the file is no graph, or takes images with other than 3 channels.
@@ -54,7 +62,7 @@ def graph_facts(source: Variables) -> GraphFacts:
         return NOTHING
     path = pathlib.Path(source)
     if (graph := graph_file(path)) is not None:
-        return _facts_of_frozen_graph(graph)
+        return _facts_of_frozen_graph(graph, scope)
     if (file := litert_file(path)) is not None:
         return _facts_of_litert(file)
     with transformers_folder_of(path) as folder:
@@ -62,18 +70,42 @@ def graph_facts(source: Variables) -> GraphFacts:
             return _facts_of_transformers(folder, path)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
+    beside = _facts_beside(path, family)
     if not meta.is_file():
-        return NOTHING
-    strides, explicit = _facts_of_meta_graph(meta)
-    return GraphFacts(strides, None, (), False, explicit)
+        return beside
+    try:
+        strides, explicit = _facts_of_meta_graph(meta)
+    except ConversionError as error:
+        # The weights are not in it.
+        return beside._replace(notes=(*beside.notes, f"{error} Strides and padding are not compared with it."))
+    return GraphFacts(strides, beside.image_size, beside.notes, False, explicit, meta.name)
 
 
-def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
+def _facts_beside(path: pathlib.Path, family: str) -> GraphFacts:
+    """What the graph or LiteRT model in an archive or folder says; of the checkpoint next to it, or alone."""
+    with folder_of(path) as folder:
+        if folder is not None and (file := sole_network(folder)) is not None:
+            return _facts_of_litert(file) if file.suffix == ".tflite" else _facts_of_frozen_graph(file)
+    with network_beside(path) as file:
+        try:
+            if file is None:
+                return NOTHING
+            facts = _facts_of_litert(file) if file.suffix == ".tflite" else _facts_of_frozen_graph(file)
+        except (ConversionError, checkpoints.CheckpointError):
+            return NOTHING  # another network, or one for detection
+        if not any(conv.startswith(f"{SCOPES[family]}/") for conv in facts.strides):
+            return NOTHING
+        size = "x".join("any" if length is None else str(length) for length in facts.image_size or ())
+        note = f"Strides and the image size {size} are those of {file.name} next to the checkpoint."
+        return facts._replace(notes=(note,), file=file.name)
+
+
+def _facts_of_frozen_graph(path: pathlib.Path, scope: str | None = None) -> GraphFacts:
     if not has_tensorflow():
         return _facts_read_without_running(path)
     from converters.graphs.frozen_graph import FrozenGraph
 
-    graph = FrozenGraph(path)
+    graph = FrozenGraph(path, scope=scope)
     if graph.channels not in (1, 3):
         raise ConversionError(
             f"{path} takes images with {graph.channels} channels; only 3 (RGB) and 1 (grayscale) are supported."
@@ -81,7 +113,8 @@ def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
     low, high = graph.input_range
     height, width = ("any" if size is None else size for size in graph.image_size)
     note = f"The graph takes images of {height}x{width} pixels in [{low:g}, {high:g}]; the model takes them in [0, 1]."
-    return GraphFacts(graph.strides, graph.image_size, (note,), True, "EXPLICIT" in graph.paddings.values())
+    explicit = "EXPLICIT" in graph.paddings.values()
+    return GraphFacts(graph.strides, graph.image_size, (note,), True, explicit, trains=graph.trains)
 
 
 @contextlib.contextmanager
@@ -145,9 +178,10 @@ def _facts_of_meta_graph(path: pathlib.Path) -> tuple[Strides, bool]:
     from checkpoints.wire import WireError
     from converters.graphs.layers import paddings_of, strides_of
     from converters.graphs.plain_nodes import plain_nodes_of_meta_graph
+    from converters.graphs.renamed_scopes import nodes_with_slim_scopes
 
     try:
-        nodes = plain_nodes_of_meta_graph(path.read_bytes())
+        nodes = nodes_with_slim_scopes(plain_nodes_of_meta_graph(path.read_bytes()))
         return strides_of(nodes), "EXPLICIT" in paddings_of(nodes).values()
     except WireError as error:
         raise ConversionError(f"{path}, next to the checkpoint, is damaged: it is no MetaGraphDef.") from error

@@ -4,13 +4,16 @@
 known here.
 """
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 import checkpoints
+from converters.errors import ConversionError
+from converters.network_files import folder_of, sole_network
 from converters.sources import Variables
 
 FOLDED = "frozen graph with folded batch norms"
@@ -31,12 +34,20 @@ def open_source(origin: Variables, pristine: bool = False) -> checkpoints.Variab
         checkpoints.CheckpointError: the source cannot be read.
         ConversionError: a graph cannot be folded.
     """
-    if (file := litert_file(origin)) is not None:
-        return _open_litert(file)
-    graph = graph_file(origin)
-    if graph is None:
-        return checkpoints.open_variables(origin, pristine=pristine)
-    return _open_graph(graph)
+    with _network_file(origin) as file:
+        if file is None:
+            return checkpoints.open_variables(origin, pristine=pristine)
+        assert not isinstance(origin, Mapping)
+        path = pathlib.Path(origin)
+        try:
+            variables = (_open_litert if file.suffix == ".tflite" else _open_graph)(file)
+        except (checkpoints.CheckpointError, ConversionError) as error:
+            if not checkpoints.is_archive(path):
+                raise
+            # The temporary folder means nothing to the user.
+            raise type(error)(str(error).replace(str(file), f"{path}/{file.name}")) from error
+        files = (path,) if path.is_file() else variables.files
+        return dataclasses.replace(variables, path=path, files=files)
 
 
 def graph_file(origin: object) -> pathlib.Path | None:
@@ -58,21 +69,16 @@ def litert_file(origin: object) -> pathlib.Path | None:
     return path if path.suffix == ".tflite" and path.is_file() else None
 
 
-def is_hub_module(path: object) -> bool:
-    """Whether ``path`` is the folder of a SavedModel that can be run here.
-
-    Other SavedModels are sources of weights: those without variables, those of serving functions, renamed graphs.
-    """
-    from checkpoints.hub_module import PLAIN, saved_model_kind
-    from checkpoints.locate import saved_model
-
-    if not isinstance(path, str | pathlib.Path) or saved_model(pathlib.Path(path)) is None:
-        return False
-    folder = pathlib.Path(path)
-    try:
-        return folder.is_dir() and saved_model_kind(folder) != PLAIN
-    except checkpoints.CheckpointError:
-        return True  # opening it raises an error that names the damage
+@contextlib.contextmanager
+def _network_file(origin: Variables) -> Iterator[pathlib.Path | None]:
+    """The graph or LiteRT model that is the source, or the only one in a folder or archive without a checkpoint."""
+    if isinstance(origin, Mapping):
+        yield None
+    elif (file := litert_file(origin) or graph_file(origin)) is not None:
+        yield file
+    else:
+        with folder_of(pathlib.Path(origin)) as folder:
+            yield None if folder is None else sole_network(folder)
 
 
 def _open_litert(path: pathlib.Path) -> checkpoints.VariableFile:
@@ -102,10 +108,14 @@ def _open_graph(path: pathlib.Path) -> checkpoints.VariableFile:
     from checkpoints.frozen_graph import open_frozen_graph
     from converters.graphs.folded import constants_by_name, folded_variables, has_named_variables, network_nodes
     from converters.graphs.nodes import read_nodes
+    from converters.graphs.renamed_scopes import nodes_with_slim_scopes
 
     try:
-        network = dict(network_nodes(read_nodes(path), path))
-        variables = open_frozen_graph(path, constants_by_name(network))
+        nodes = read_nodes(path)
+        renamed = nodes_with_slim_scopes(nodes)
+        network = dict(network_nodes(renamed, path))
+        own_names = dict(zip(renamed, nodes, strict=True))
+        variables = open_frozen_graph(path, [own_names[name] for name in constants_by_name(network)])
     except OSError as error:
         raise checkpoints.CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     if network and not has_named_variables(network):

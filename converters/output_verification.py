@@ -11,7 +11,8 @@ import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 from converters.litert.reference import LiteRTReference
-from converters.opening import graph_file, is_folded, is_hub_module, litert_file
+from converters.network_files import is_hub_module
+from converters.opening import graph_file, is_folded, litert_file
 from converters.parity.agreement import agreement_report
 from converters.parity.comparison import FLOORS, compare_outputs
 from converters.parity.exact import exact_values, with_default
@@ -39,6 +40,7 @@ def verify_outputs(
     dtype: str | None = None,
     momentum: float = 0.99,
     partial: bool = False,
+    scope: str | None = None,
 ) -> Report:
     """Compares the outputs of a model with those of a frozen graph, a hub module or transformers; see `verify`.
 
@@ -50,17 +52,17 @@ def verify_outputs(
     if checkpoints.is_transformers_folder(pathlib.Path(path)):
         return _with_transformers(name, model, path, reference, images, tolerance, partial)
     graph = graph_file(path)
-    compare = _with_module if graph is None and is_hub_module(path) else _with_graph
-    path = graph or path
-    return compare(name, model, path, reference, images, tolerance, dtype, momentum, partial)
+    if graph is None and is_hub_module(path):
+        return _with_module(name, model, path, reference, images, tolerance, dtype, momentum, partial)
+    return _with_graph(name, model, graph or path, reference, images, tolerance, dtype, scope, partial)
 
 
-def _with_graph(name, model, path, reference, images, tolerance, dtype, _, partial) -> Report:
+def _with_graph(name, model, path, reference, images, tolerance, dtype, scope, partial) -> Report:
     from converters.graphs.frozen_graph import FrozenGraph
 
     graph: FrozenGraph | LiteRTReference
     if litert_file(path) is None:
-        graph = FrozenGraph(path, float64=dtype == "float64")
+        graph = FrozenGraph(path, float64=dtype == "float64", scope=scope)
     elif dtype == "float64":
         raise ConversionError(f"{reference} is a LiteRT model, which computes in float32 or in integers only.")
     else:

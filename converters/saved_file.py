@@ -10,7 +10,8 @@ from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
 from converters.graph_facts import graph_facts, options_for, transformers_folder_of
 from converters.keras_file import open_keras_file
-from converters.opening import graph_file, is_hub_module, litert_file
+from converters.network_files import folder_of, graph_in, is_hub_module, sole_network
+from converters.opening import graph_file, litert_file
 from converters.output_verification import verify_outputs
 from converters.parity import transformers_run
 from converters.parity.report import Report
@@ -25,6 +26,10 @@ from mobilenets.families import FAMILIES
 NO_GRAPH = "not compared, the source has no graph (strides and padding are those of the published network)"
 NOT_INSTALLED = "not compared, transformers is not installed, which would run the source (mobilenets[transformers])"
 NO_TENSORFLOW = "not compared, TensorFlow is not installed, which would run the source (mobilenets[tensorflow])"
+TRAINS = (
+    "not compared, the source's graph runs in training mode (is_training=True), with the statistics of the batch "
+    "(strides and padding are those of the graph)"
+)
 META_GRAPH = "not compared, the source has no graph that can be run (strides are those of its .meta file)"
 
 
@@ -56,8 +61,14 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
                 outcome["outputs"]["result"] = NO_TENSORFLOW
             elif graph is not None:
                 try:
-                    reports.append(verify_outputs(name, model, graph, conversion.source, partial=partial))
-                    outcome["outputs"] = _outputs_result(reports[1])
+                    scope = conversion.scope
+                    report = verify_outputs(name, model, graph, conversion.source, partial=partial, scope=scope)
+                    family = conversion.configuration["family"]
+                    if not report.passed and graph_facts(conversion.origin, family, scope).trains:
+                        outcome["outputs"]["result"] = TRAINS
+                    else:
+                        reports.append(report)
+                        outcome["outputs"] = _outputs_result(report)
                 except ConversionError as error:
                     if _is_source(graph, conversion.origin):
                         raise
@@ -81,13 +92,21 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
 
 def _is_source(graph: pathlib.Path, origin: Variables) -> bool:
     """Whether the weights came from the graph, module or folder of transformers itself, or from an archive of it."""
-    is_folder = is_hub_module(graph) or checkpoints.is_transformers_folder(graph)
-    return is_folder or (not isinstance(origin, Mapping) and graph == pathlib.Path(origin))
+    if isinstance(origin, Mapping):
+        return False
+    path = pathlib.Path(origin)
+    if is_hub_module(graph) or checkpoints.is_transformers_folder(graph) or graph == path:
+        return True
+    with folder_of(path) as folder:
+        return folder is not None and sole_network(folder) is not None
 
 
 def _has_strides_of_meta_file(conversion: Conversion) -> bool:
-    strides = graph_facts(conversion.origin).strides
     configuration = conversion.configuration
+    facts = graph_facts(conversion.origin, configuration["family"])
+    if facts.file is None or not facts.file.endswith(".meta"):
+        return False
+    strides = facts.strides
     options = {name: configuration[name] for name in FAMILIES[configuration["family"]].options}
     built = {name: configuration[name] for name in ("first_stride", "output_stride") if name in configuration}
     return bool(strides) and options_for(configuration["family"], strides, options) == built
@@ -152,26 +171,10 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
     path = pathlib.Path(origin)
     if (graph := graph_file(path) or litert_file(path)) is not None:
         yield graph
-    elif checkpoints.is_archive(path):
-        with checkpoints.unpacked(path) as folder, transformers_folder_of(path) as inner:
-            yield _graph_in(folder) if inner is None else _if_installed(inner)
-    elif checkpoints.is_transformers_folder(path):
-        yield _if_installed(path)
-    elif path.is_dir():
-        yield _graph_in(path)
     else:
-        yield None
-
-
-def _if_installed(folder: pathlib.Path) -> pathlib.Path | None:
-    return folder if transformers_run.is_installed() else None
-
-
-def _graph_in(folder: pathlib.Path) -> pathlib.Path | None:
-    if is_hub_module(folder):
-        return folder
-    graphs = sorted(folder.rglob("*.pb"))
-    modules = [file.parent for file in graphs if file.name == "saved_model.pb" and is_hub_module(file.parent)]
-    graphs = modules or [file for file in graphs if file.name != "saved_model.pb"]
-    # Several graphs next to one checkpoint (a quantized one, for example): which is its own is not known.
-    return graphs[0] if len(graphs) == 1 else None
+        with transformers_folder_of(path) as inner:
+            if inner is not None:
+                yield inner if transformers_run.is_installed() else None
+                return
+        with folder_of(path) as folder:
+            yield None if folder is None else graph_in(folder)

@@ -196,6 +196,8 @@ def no_network(names: Iterable[str], source: str) -> str:
     text = f"{source} holds no network of {', '.join(SCOPES.values())}: its variables are in {_counts(names)}."
     if any(name.endswith(":0") for name in names) and not any(name.endswith("weights:0") for name in names):
         return f"{text} It is already a Keras model, or the weights of one: load it with Keras."
+    if any(name.startswith(("mobilenet_v1.", "mobilenet_v2.")) for name in names):
+        return f"{text} These are names of transformers: give the folder, with its config.json."
     counts = Counter(next((kind for part, kind in _OTHER_NETWORKS if part in name.lower()), "") for name in names)
     kind, _ = counts.most_common(1)[0] if counts else ("", 0)
     if kind:

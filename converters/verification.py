@@ -15,7 +15,8 @@ from converters.copies import open_copy
 from converters.errors import ConversionError
 from converters.keras_file import open_keras_file
 from converters.manifest_file import is_of_another
-from converters.opening import graph_file, is_hub_module, open_source
+from converters.network_files import is_hub_module, sole_network
+from converters.opening import graph_file, open_source
 from converters.output_verification import verify_outputs
 from converters.parity.comparison import FLOORS
 from converters.parity.report import Report
@@ -60,7 +61,7 @@ def verify(
         batch_norm_momentum: of the one call in training mode, in [0, 1).
         partial: whether a reference with fewer than half of the model's endpoints is enough.
         name: what to call the model in the report.
-        scope: the scope of the network in a reference of weights that has several.
+        scope: the scope of the network in a reference that has several.
 
     Returns:
         The report. `Report.passed` says whether all agrees.
@@ -88,7 +89,7 @@ def verify(
             if _gives_outputs(unpacked) and _is_network(model):
                 loaded = model if isinstance(model, keras.Model) else open_keras_file(model)
                 return verify_outputs(
-                    name, loaded, unpacked, str(origin), images, tolerance, dtype, batch_norm_momentum, partial
+                    name, loaded, unpacked, str(origin), images, tolerance, dtype, batch_norm_momentum, partial, scope
                 )
         if images is not None or tolerance is not None or dtype is not None:
             raise ConversionError(
@@ -144,13 +145,13 @@ def _gives_outputs(reference: Variables) -> TypeGuard[str | os.PathLike[str]]:
 
 @contextlib.contextmanager
 def _graph_or_source(reference: Variables) -> Iterator[Variables]:
-    """The reference, or the hub module in it if it is an archive with one."""
+    """The reference, or the hub module, the only graph or the only LiteRT model in it if it is an archive of one."""
     if isinstance(reference, Mapping) or not checkpoints.is_archive(pathlib.Path(reference)):
         yield reference
         return
     with checkpoints.unpacked(reference) as folder:
         modules = [file.parent for file in sorted(folder.rglob("saved_model.pb"))]
-        yield next(filter(is_hub_module, modules), reference)
+        yield next(filter(is_hub_module, modules), None) or sole_network(folder) or reference
 
 
 @contextlib.contextmanager

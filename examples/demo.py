@@ -23,7 +23,7 @@ import_keras_quietly()
 import checkpoints
 import converters
 from converters.commands.console import unusable_input_as_sentence
-from converters.opening import is_hub_module
+from converters.network_files import is_hub_module
 from converters.parity.report_text import report_text
 from converters.text import facts_table, text_of
 from tests.oracle.files import freeze, write_checkpoint

@@ -133,6 +133,11 @@ def test_an_invalid_header_is_refused(tmp_path, header):
     refused(write_v2(tmp_path, (b"a", entry()), header=header), "not the index of a little-endian checkpoint")
 
 
+def test_the_index_of_a_big_endian_machine_is_refused_with_what_to_do(tmp_path):
+    header = BundleHeaderProto(num_shards=1, endianness=BundleHeaderProto.BIG)
+    refused(write_v2(tmp_path, (b"a", entry()), header=header), "a big-endian machine wrote it. .* save its arrays")
+
+
 def test_a_header_with_billions_of_shards_is_refused(tmp_path):
     header = BundleHeaderProto(num_shards=2**31 - 1)
     refused(write_v2(tmp_path, (b"a", entry()), header=header), "data-00000-of-2147483647 is missing")

@@ -171,10 +171,11 @@ def test_the_command_converts_and_verifies_a_folded_graph(tmp_path):
     assert converters.load_model(tmp_path / "m.keras").count_params() > 0
 
 
-def test_a_text_graph(tmp_path):
+@pytest.mark.parametrize("name", ["text.pbtxt", "text.pb"])
+def test_a_text_graph(tmp_path, name):
     graph = frozen(tmp_path / "frozen.pb", "mobilenet_v1")
-    (tmp_path / "frozen.pbtxt").write_text(text_format.MessageToString(graph))
-    result = CliRunner().invoke(main, ["convert", str(tmp_path / "frozen.pbtxt"), "-o", str(tmp_path / "m.keras")])
+    (tmp_path / name).write_text(text_format.MessageToString(graph))
+    result = CliRunner().invoke(main, ["convert", str(tmp_path / name), "-o", str(tmp_path / "m.keras")])
     assert result.exit_code == 0, result.output
     assert "30 of the model's 30 endpoints agree" in " ".join(result.stdout.split())
     (tmp_path / "broken.pbtxt").write_text("node { name: ")

@@ -72,6 +72,34 @@ def test_every_published_multiplier_of_v2_and_1000_classes(multiplier, tmp_path)
     assert_equal_outputs(model, theirs, 96, 65)
 
 
+@pytest.mark.parametrize(("variant", "head"), [("small", "classification"), ("large", "feature_map")])
+def test_minimalistic_mobilenet_v3(variant, head, tmp_path):
+    choices = {"variant": variant, "minimalistic": True, "head": head}
+    model = network("mobilenet_v3", 0.75, **choices)
+    converters.export(model, tmp_path / "model.h5", "keras-applications")
+    constructor = {"small": keras.applications.MobileNetV3Small, "large": keras.applications.MobileNetV3Large}[variant]
+    theirs = constructor(
+        weights=str(tmp_path / "model.h5"),
+        alpha=0.75,
+        minimalistic=True,
+        include_top=head == "classification",
+        classes=11,
+        input_shape=(64, 64, 3),
+        classifier_activation=None,
+        include_preprocessing=False,
+    )
+    assert_equal_outputs(model, theirs)
+
+
+def test_the_gates_of_mobilenet_v3_are_others(tmp_path):
+    with pytest.raises(converters.ConversionError, match=r"gates of MobileNet V3 by 1/6.*0\.16667: .*2\.0e-5"):
+        converters.export(network("mobilenet_v3", 0.35, variant="small"), tmp_path / "m.h5", "keras-applications")
+    headless = network("mobilenet_v3", 0.35, variant="small", minimalistic=True, head="feature_vector")
+    with pytest.raises(converters.ConversionError, match="no Conv_2"):
+        converters.export(headless, tmp_path / "m.h5", "keras-applications")
+    assert not (tmp_path / "m.h5").exists()
+
+
 def test_the_file_says_how_it_is_loaded(tmp_path):
     converters.export(network("mobilenet_v1", 0.25), tmp_path / "model.h5", "keras-applications")
     with h5py.File(tmp_path / "model.h5") as file:

@@ -1,8 +1,8 @@
-"""Weights for ``keras.applications.MobileNet`` and ``MobileNetV2``: the ``.h5`` that their argument `weights` takes.
+"""Weights for MobileNet V1, V2 and V3 of ``keras.applications``: the ``.h5`` that their argument `weights` takes.
 
-Their networks are those of slim, with other names of the layers, images in [-1, 1], and two differences: MobileNet pads
-at the lower right alone (equal to SAME padding if height and width are multiples of 32), and widths are truncated
-before they become multiples of 8.
+Their networks are those of slim, with other names of the layers, images in [-1, 1], and three differences: MobileNet
+pads at the lower right alone (equal to SAME padding if height and width are multiples of 32), widths are truncated
+before they become multiples of 8, and the gates of MobileNet V3 have another constant; minimalistic ones have no gates.
 """
 
 import json
@@ -18,9 +18,10 @@ from converters.errors import ConversionError
 from converters.exporting.networks import network_for
 from converters.image_sizes import DEFAULT_IMAGE_SIZE
 from converters.weights import slim_variables
+from mobilenets import SCOPES
 
 LIBRARY = "keras.applications"
-CONSTRUCTORS = {"mobilenet_v1": "MobileNet", "mobilenet_v2": "MobileNetV2"}
+CONSTRUCTORS = {"mobilenet_v1": "MobileNet", "mobilenet_v2": "MobileNetV2", "mobilenet_v3": "MobileNetV3{}"}
 # Attribute of the file: how to load it. Keras ignores it.
 CALL = "keras_applications"
 # Names of weights in Keras's older HDF5 format, which Keras 2 and Keras 3 read, where they differ from Keras 3's.
@@ -62,8 +63,12 @@ def load_weights(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: keras.ops.convert_to_numpy(model(images, training=False))
 
 
-def slim_scope(layer: str) -> str:
+def slim_scope(layer: str, scope: str = "MobilenetV2") -> str:
     """Returns the slim scope of a layer of keras.applications.
+
+    Args:
+        layer: its name.
+        scope: of the network, for names that MobileNet V2 and V3 share: ``expanded_conv_project``.
 
     Example:
         >>> slim_scope("block_3_expand_BN")
@@ -76,21 +81,29 @@ def slim_scope(layer: str) -> str:
         "bn_Conv1": "MobilenetV2/Conv/BatchNorm",
         "Conv_1": "MobilenetV2/Conv_1",
         "predictions": "MobilenetV2/Logits/Conv2d_1c_1x1",
+        "conv": "MobilenetV3/Conv",
+        "conv_1": "MobilenetV3/Conv_1",
+        "conv_2": "MobilenetV3/Conv_2",
+        "logits": "MobilenetV3/Logits/Conv2d_1c_1x1",
     }
     if layer in special:
         return special[layer]
     for ending in ("_bn", "_BN"):
         if layer.endswith(ending):
-            return f"{slim_scope(layer.removesuffix(ending))}/BatchNorm"
+            return f"{slim_scope(layer.removesuffix(ending), scope)}/BatchNorm"
     block, _, part = layer.rpartition("_")
     if block in ("conv_dw", "conv_pw"):
         return f"MobilenetV1/Conv2d_{part}_{'depthwise' if block == 'conv_dw' else 'pointwise'}"
-    return f"MobilenetV2/{block.replace('block_', 'expanded_conv_')}/{part}"
+    if block.startswith("block_"):
+        return f"MobilenetV2/{block.replace('block_', 'expanded_conv_')}/{part}"
+    # The first block of V2, and every block of V3.
+    return f"{scope}/{block}/{part}"
 
 
 def _arranged(model: keras.Model) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """The call that builds the other network, and ``{its layer: {stored name: array}}`` in its order."""
-    family, network = network_for(model, LIBRARY)
+    family, network = network_for(model, LIBRARY, families=tuple(CONSTRUCTORS))
+    _check_v3(model, network)
     height, width, _ = network["input_shape"]
     if family == "mobilenet_v1" and any(size is not None and size % 32 for size in (height, width)):
         raise ConversionError(
@@ -99,13 +112,14 @@ def _arranged(model: keras.Model) -> tuple[dict[str, Any], dict[str, dict[str, n
         )
     is_classifier = network["head"] == "classification"
     call = {
-        "constructor": CONSTRUCTORS[family],
+        "constructor": CONSTRUCTORS[family].format(network.get("variant", "").capitalize()),
         "alpha": network["depth_multiplier"],
         "input_shape": [height or DEFAULT_IMAGE_SIZE, width or DEFAULT_IMAGE_SIZE, 3],
         "include_top": is_classifier,
         "pooling": "avg" if network["head"] == "feature_vector" else None,
         "classes": network["num_classes"] if is_classifier else 1000,
         "classifier_activation": None,
+        **({"minimalistic": True, "include_preprocessing": False} if family == "mobilenet_v3" else {}),
     }
     variables = slim_variables(model)
     layers: dict[str, dict[str, np.ndarray]] = {}
@@ -113,7 +127,7 @@ def _arranged(model: keras.Model) -> tuple[dict[str, Any], dict[str, dict[str, n
         # A dropout's seed is state, and on some backends counted as a weight.
         for weight in () if isinstance(layer, keras.layers.Dropout) else layer.weights:
             leaf = STORED_NAMES.get((type(layer).__name__, weight.name), weight.name)
-            name = f"{slim_scope(layer.name)}/{LEAVES.get(leaf, leaf)}"
+            name = f"{slim_scope(layer.name, SCOPES[family])}/{LEAVES.get(leaf, leaf)}"
             array = variables[name]
             if type(layer).__name__ == "Dense" and array.ndim == 4:
                 array = array[0, 0]
@@ -124,6 +138,21 @@ def _arranged(model: keras.Model) -> tuple[dict[str, Any], dict[str, dict[str, n
                 )
             layers.setdefault(layer.name, {})[leaf] = array
     return call, layers
+
+
+def _check_v3(model: keras.Model, network: dict[str, Any]) -> None:
+    """Refuses what keras.applications computes otherwise in MobileNet V3."""
+    if not network.get("minimalistic", True):
+        raise ConversionError(
+            f"{LIBRARY} multiplies the gates of MobileNet V3 by 1/6, slim and {model.name} by 0.16667: each gate would "
+            "be 2.0e-5 of its value too small, and the logits 5e-6 of the largest (measured on made-up weights). Only "
+            "minimalistic networks, which have no gates, are exported; for others use another format."
+        )
+    if "minimalistic" in network and network["head"] == "feature_vector":
+        raise ConversionError(
+            f"{LIBRARY} has no MobileNet V3 with the head 'feature_vector': without logits it has no Conv_2 either. "
+            "Export a classifier, or a model with the head 'feature_map'."
+        )
 
 
 def _built(call: dict[str, Any], weights: str | None) -> keras.Model:

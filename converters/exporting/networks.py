@@ -15,7 +15,10 @@ FAMILIES = ("mobilenet_v1", "mobilenet_v2")
 
 
 def network_for(
-    model: keras.Model, library: str, choices: Mapping[str, Sequence[Mapping[str, int]]] = MappingProxyType({})
+    model: keras.Model,
+    library: str,
+    choices: Mapping[str, Sequence[Mapping[str, int]]] = MappingProxyType({}),
+    families: Sequence[str] = FAMILIES,
 ) -> tuple[str, dict[str, Any]]:
     """Finds the arguments of the constructor that builds a model, for a library with few options.
 
@@ -23,6 +26,7 @@ def network_for(
         model: a network of this project.
         library: its name, for the message.
         choices: family -> the options on strides that the library can express, none first; by default none.
+        families: those that the library has.
 
     Returns:
         The family and the arguments.
@@ -32,8 +36,8 @@ def network_for(
     """
     network, arguments = network_arguments(model)
     family = network.family
-    if family not in FAMILIES:
-        raise ConversionError(f"{library} has no {family}; it has {' and '.join(FAMILIES)}.")
+    if family not in families:
+        raise ConversionError(f"{library} has no {family}; it has {' and '.join(families)}.")
     found = structure(model)
     nearest: dict[str, str] = {}
     for options in choices.get(family, ({},)):

@@ -5,18 +5,18 @@ from collections.abc import Iterable
 
 from mobilenets import SCOPES
 
-_SCOPE = rf"^(?P<prefix>(?:.*?/)?)(?P<scope>{'|'.join(SCOPES.values())})/"
+_SCOPE = rf"^(?P<prefix>(?:.*?/)??)(?P<scope>{'|'.join(SCOPES.values())})/"
 _BLOCK = r"expanded_conv(?:_(?P<block>\d{1,3}))?/"
 _ACTIVATION = r"(?:Relu6?|hard_swish/mul_1)"
 _FUSED = r"FusedBatchNorm(?:V2|V3)?"
 
 # (pattern of an operation's name, its endpoint), best first; "after_n" is the nth layer after the last block. V1 and
-# Inception V2 open their scope twice, MobileNet V2 and V3 once. Tools that remove Identity operations and fold batch
-# norms leave the operation before the endpoint.
+# Inception V2 open their scope twice (once without a head), MobileNet V2 and V3 once. Tools that remove Identity
+# operations and fold batch norms leave the operation before the endpoint.
 _OPERATIONS = [
     (re.compile(_SCOPE + pattern), endpoint)
     for pattern, endpoint in [
-        (r"(?P=scope)/(?P<name>[^/]+)/(?:Relu6?|MaxPool|concat(?:_v2)?)$", "{name}"),
+        (r"(?:(?P=scope)/)?(?P<name>(?:Conv2d|MaxPool|Mixed)_[^/]+)/(?:Relu6?|MaxPool|concat(?:_v2)?)$", "{name}"),
         (rf"Conv/{_ACTIVATION}$", "layer_1"),
         (rf"Conv_1/{_ACTIVATION}$", "after_1"),
         (r"AvgPool2D/AvgPool$", "after_2"),
@@ -43,12 +43,13 @@ _MAX_LENGTH = 1000  # of a name that can be an endpoint
 _SCOPED = re.compile(_SCOPE + r"(?:(?P=scope)/)?(?P<rest>.+)$")
 
 
-def endpoint_ops(op_names: Iterable[str]) -> dict[str, str]:
+def endpoint_ops(op_names: Iterable[str], scope: str | None = None) -> dict[str, str]:
     """``{hub endpoint name: op name}`` of a slim graph whose ops have these names.
 
-    Where the graph has the network several times, under several prefixes, the one with the most endpoints counts.
+    Where the graph has several networks, under several prefixes, the one with the prefix of ``scope`` counts, or else
+    the one with the most endpoints.
     """
-    found: dict[str, dict[str, tuple[int, str]]] = {}
+    found: dict[tuple[str, str], dict[str, tuple[int, str]]] = {}
     for op_name in op_names:
         if not _may_be_scoped(op_name):
             continue
@@ -57,11 +58,13 @@ def endpoint_ops(op_names: Iterable[str]) -> dict[str, str]:
                 parts = match.groupdict(default="0")
                 # Block n of MobileNet V2 or V3 is layer n + 2; the first block has no number.
                 name = endpoint.format(name=parts.get("name"), layer=int(parts.get("block", 0)) + 2)
-                network = found.setdefault(parts["prefix"] + parts["scope"], {})
+                network = found.setdefault((parts["prefix"], parts["scope"]), {})
                 network[f"{parts['scope']}/{name}"] = min(
                     (rank, op_name), network.get(f"{parts['scope']}/{name}", (rank, op_name))
                 )
-    best = max(found.values(), key=len, default={})
+    prefix = None if scope is None else "".join(scope.rpartition("/")[:2])
+    asked = {key: network for key, network in found.items() if key[0] == prefix}
+    best = max((asked or found).values(), key=len, default={})
     operations = {_numbered(name, best): op_name for name, (_, op_name) in best.items()}
     aliases = {name.removesuffix("/output"): op for name, op in operations.items() if name.endswith("/output")}
     return operations | aliases

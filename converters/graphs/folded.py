@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 from converters.graphs.endpoints import endpoint_ops, plain_name
-from converters.graphs.layers import CONVOLUTIONS, FUSED, computes_batch_statistics, convolutions
+from converters.graphs.layers import FUSED, computes_batch_statistics, convolutions
 from converters.graphs.nodes import bare, check_types, data_inputs, needed, source
 from converters.graphs.operations import check_operations
+from converters.graphs.wrappers import CONVOLUTIONS
 
 _SCALING = ("Mul", "RealDiv", "Div", *FUSED)
 # They pass values on: dilated convolutions end in one, and a float network has no fake quantization.

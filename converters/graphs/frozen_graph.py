@@ -14,6 +14,7 @@ from converters.graphs.folded import scales_outputs
 from converters.graphs.images import find_input, input_range, placeholder
 from converters.graphs.nodes import bare, by_name, check_types, needed, read_graph
 from converters.graphs.operations import check_operations
+from converters.graphs.renamed_scopes import with_slim_scopes
 from converters.graphs.sessions import as_it_stands
 from converters.text import brief
 from mobilenets import SCOPES
@@ -36,6 +37,7 @@ class FrozenGraph:
     Args:
         path: the ``.pb`` file (a binary ``GraphDef``).
         float64: whether to compute in float64 what the file computes in float32.
+        scope: the scope of the network, where the graph has several.
 
     Attributes:
         image_size: ``(height, width)``, None where the graph leaves it open.
@@ -55,11 +57,11 @@ class FrozenGraph:
         OSError: the file cannot be read.
     """
 
-    def __init__(self, path: str | pathlib.Path, float64: bool = False):
+    def __init__(self, path: str | pathlib.Path, float64: bool = False, scope: str | None = None):
         self._path = path
-        graph_def = read_graph(path)
+        graph_def = with_slim_scopes(read_graph(path))
         nodes = by_name(graph_def, path)
-        self._operations = endpoint_ops(nodes)
+        self._operations = endpoint_ops(nodes, scope)
         if not self._operations:
             raise ConversionError(f"{path} has no operation that a slim graph of {', '.join(SCOPES.values())} has.")
         whole = {node.name: node for node in needed(nodes, self._operations.values(), path)}

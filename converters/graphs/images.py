@@ -12,10 +12,11 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 from converters.errors import ConversionError
 from converters.graphs.constants import ITEM_BYTES, attribute, check_constant
 from converters.graphs.float64 import as_float64
-from converters.graphs.layers import CONVOLUTIONS, first_convolution
+from converters.graphs.layers import first_convolution
 from converters.graphs.nodes import bare, constant, data_inputs, needed, through_identities
 from converters.graphs.operations import check_operations
 from converters.graphs.sessions import as_it_stands
+from converters.graphs.wrappers import CONVOLUTIONS
 from converters.text import brief
 
 # What may stand between the images and the first convolution and is run; before it lie decoders, crops and so on.

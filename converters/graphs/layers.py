@@ -10,6 +10,7 @@ import numpy as np
 from converters.graphs.constants import attribute, check_constant
 from converters.graphs.endpoints import plain_name
 from converters.graphs.nodes import constant, data_inputs, needed, source, through_identities
+from converters.graphs.wrappers import CONVOLUTIONS, without_wrappers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -17,11 +18,8 @@ if TYPE_CHECKING:
 
     from converters.graphs.plain_nodes import PlainNode
 
-CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 
-# Name scopes of functions that slim calls for one convolution: they are no variable scopes.
-_WRAPPERS = ("separable_conv2d", "convolution", "Conv2D")
 _HEADS = ("Logits", "Predictions", "AuxLogits")
 
 Axes = tuple[int, int]
@@ -144,9 +142,7 @@ def _scope(node: NodeDef) -> str | None:
     name = plain_name(node.name)
     if name is None:
         return None
-    scope = name.rpartition("/")[0]
-    while scope.rpartition("/")[2] in _WRAPPERS:
-        scope = scope.rpartition("/")[0]
+    scope = without_wrappers(name)
     return scope if "/" in scope else None
 
 

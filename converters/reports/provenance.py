@@ -12,7 +12,7 @@ import checkpoints
 from converters.errors import ConversionError
 from converters.manifest import differing_variables, manifest_path
 from converters.manifest_file import manifests_of
-from converters.opening import is_hub_module
+from converters.network_files import is_hub_module
 from converters.sources import Variables
 from converters.versions import version_of, versions
 from converters.weights import slim_variables
