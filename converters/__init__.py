@@ -2,7 +2,9 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+from mobilenets.backend import check_backend
+
+_public_name, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "conversion": ["Conversion", "conversion_of", "convert"],
@@ -24,3 +26,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "weights": ["assign", "slim_variables"],
     },
 )
+
+
+def __getattr__(name: str):
+    try:
+        return _public_name(name)
+    except ModuleNotFoundError:
+        check_backend()
+        raise

@@ -38,6 +38,7 @@ from converters.source_names import network_view
 from converters.sources import Source, Variables, find_source
 from converters.weights import assign, is_logits, slim_variables, weights_by_slim_name
 from mobilenets.families import FAMILIES
+from mobilenets.initial_values import without_random_values
 
 
 def convert(
@@ -140,12 +141,13 @@ def conversion_of(
             **({"padding": "explicit"} if graph.explicit_padding and FAMILIES[network.family].explicit_padding else {}),
             **overrides,
         }
-        model, ends_at = cut(mobilenets.CONSTRUCTORS[network.family](**arguments), network, shapes)
+        new_head = arguments["num_classes"] != network.num_classes and not dropped
+        with without_random_values():
+            model, ends_at = cut(mobilenets.CONSTRUCTORS[network.family](**arguments), network, shapes)
         folded = is_folded(shapes)
         if folded:
             model = mobilenets.fuse(model)
 
-        new_head = arguments["num_classes"] != network.num_classes and not dropped
         expected = {name: tuple(weight.shape) for name, weight in weights_by_slim_name(model).items()}
         fresh = {name for name in expected if is_logits(name) and new_head}
         unused = {name for name in shapes if is_logits(name) and (new_head or name not in expected)}
@@ -159,6 +161,7 @@ def conversion_of(
         entries = choose(expected.keys() - fresh, view.names, ema, label)
         taken = view.variables.renamed(entries)
         assign(model, without_background(taken) if dropped else taken, label, leave=fresh)
+        _draw(model, fresh)
 
     notes = [
         *origin_notes(located, variables.format),
@@ -190,6 +193,17 @@ def conversion_of(
         fetched_from=located.fetched_from,
         background_dropped=dropped,
     )
+
+
+def _draw(model: keras.Model, names: Set[str]) -> None:
+    """Gives weights of a new head their random initial values."""
+    weights = weights_by_slim_name(model)
+    for layer in model.layers:
+        for leaf in ("weights", "biases"):
+            name = f"{mobilenets.slim_name(layer.name)}/{leaf}"
+            if name in names:
+                initializer = layer.kernel_initializer if leaf == "weights" else layer.bias_initializer
+                weights[name].assign(initializer(weights[name].shape, dtype=weights[name].dtype))
 
 
 def _without(shapes: Mapping[str, tuple], names: Set[str]) -> dict[str, tuple]:

@@ -12,6 +12,7 @@ from converters.errors import ConversionError
 from converters.opening import graph_file, litert_file
 from converters.sources import Variables
 from converters.structure import stride_choices
+from converters.tensorflow_extra import has_tensorflow
 from mobilenets.atrous import atrous
 from mobilenets.families import convolutions
 
@@ -68,6 +69,8 @@ def graph_facts(source: Variables) -> GraphFacts:
 
 
 def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
+    if not has_tensorflow():
+        return _facts_read_without_running(path)
     from converters.graphs.frozen_graph import FrozenGraph
 
     graph = FrozenGraph(path)
@@ -90,6 +93,19 @@ def transformers_folder_of(path: pathlib.Path) -> Iterator[pathlib.Path | None]:
             yield inner if checkpoints.is_transformers_folder(inner) else None
     else:
         yield path if checkpoints.is_transformers_folder(path) else None
+
+
+def _facts_read_without_running(path: pathlib.Path) -> GraphFacts:
+    from converters.graphs.layers import declared_image_size, paddings_of, strides_of
+    from converters.graphs.nodes import read_nodes
+
+    nodes = read_nodes(path)
+    note = (
+        f"TensorFlow is not installed, so {path} was read but not run: its outputs and the range of its images are not "
+        "compared (pip install 'mobilenets[tensorflow]')."
+    )
+    explicit = "EXPLICIT" in paddings_of(nodes).values()
+    return GraphFacts(strides_of(nodes), declared_image_size(nodes), (note,), False, explicit)
 
 
 def _facts_of_transformers(folder: pathlib.Path, path: pathlib.Path) -> GraphFacts:
@@ -126,15 +142,14 @@ def _facts_of_litert(path: pathlib.Path) -> GraphFacts:
 
 def _facts_of_meta_graph(path: pathlib.Path) -> tuple[Strides, bool]:
     """Strides, and whether padding is explicit."""
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
+    from checkpoints.wire import WireError
     from converters.graphs.layers import paddings_of, strides_of
+    from converters.graphs.plain_nodes import plain_nodes_of_meta_graph
 
     try:
-        graph = tf.compat.v1.MetaGraphDef.FromString(path.read_bytes()).graph_def
-        return strides_of(graph), "EXPLICIT" in paddings_of(graph).values()
-    except DecodeError as error:
+        nodes = plain_nodes_of_meta_graph(path.read_bytes())
+        return strides_of(nodes), "EXPLICIT" in paddings_of(nodes).values()
+    except WireError as error:
         raise ConversionError(f"{path}, next to the checkpoint, is damaged: it is no MetaGraphDef.") from error
 
 

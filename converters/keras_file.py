@@ -12,6 +12,7 @@ from converters.manifest import configured_structure, differing_variables, publi
 from converters.manifest_file import manifest_path, manifests_of
 from converters.structure import structure, structure_differences
 from converters.weights import slim_variables
+from mobilenets.initial_values import without_random_values
 
 
 def load_model(path: str | pathlib.Path) -> keras.Model:
@@ -82,7 +83,8 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
     if not path.is_file():
         raise FileNotFoundError(f"The model {path} does not exist.")
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with without_random_values():
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         # Keras lets zipfile's, h5py's and its own errors of many types through.
         raise ConversionError(f"{path} cannot be opened as a Keras model: {checkpoints.reason(error)}.") from error

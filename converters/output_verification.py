@@ -10,11 +10,8 @@ import numpy as np
 import checkpoints
 import mobilenets
 from converters.errors import ConversionError
-from converters.graphs.frozen_graph import FrozenGraph
-from converters.hub.comparison import compare_with_module
-from converters.hub.module import is_hub_module, open_hub_module
 from converters.litert.reference import LiteRTReference
-from converters.opening import graph_file, is_folded, litert_file
+from converters.opening import graph_file, is_folded, is_hub_module, litert_file
 from converters.parity.agreement import agreement_report
 from converters.parity.comparison import FLOORS, compare_outputs
 from converters.parity.exact import exact_values, with_default
@@ -22,6 +19,7 @@ from converters.parity.outputs import own_outputs
 from converters.parity.report import Report
 from converters.parity.rows import OutputRow
 from converters.parity.transformers_run import run_folder
+from converters.tensorflow_extra import need_tensorflow
 from converters.text import few
 from converters.weights import weights_by_slim_name
 
@@ -48,6 +46,7 @@ def verify_outputs(
         path: of the graph, the module's folder, or a folder of transformers, which is installed.
         reference: what to call it in the report.
     """
+    need_tensorflow(f"The comparison with the outputs of {reference}")
     if checkpoints.is_transformers_folder(pathlib.Path(path)):
         return _with_transformers(name, model, path, reference, images, tolerance, partial)
     graph = graph_file(path)
@@ -57,6 +56,8 @@ def verify_outputs(
 
 
 def _with_graph(name, model, path, reference, images, tolerance, dtype, _, partial) -> Report:
+    from converters.graphs.frozen_graph import FrozenGraph
+
     graph: FrozenGraph | LiteRTReference
     if litert_file(path) is None:
         graph = FrozenGraph(path, float64=dtype == "float64")
@@ -120,6 +121,9 @@ def _epsilon_rows(model: keras.Model, epsilons: Mapping[str, float]) -> tuple[Ou
 def _with_module(name, model, path, reference, images, tolerance, dtype, momentum, partial) -> Report:
     if dtype == "float64":
         raise ConversionError(f"{reference} is a hub module, which computes in float32 only.")
+    from converters.hub.comparison import compare_with_module
+    from converters.hub.module import open_hub_module
+
     module = open_hub_module(path)
     images, note = _images(model, module.image_size, images)
     rows = compare_with_module(model, module, images.astype(np.float32), tolerance, momentum)

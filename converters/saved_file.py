@@ -9,9 +9,8 @@ from converters.conversion import Conversion
 from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
 from converters.graph_facts import graph_facts, options_for, transformers_folder_of
-from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
-from converters.opening import graph_file, litert_file
+from converters.opening import graph_file, is_hub_module, litert_file
 from converters.output_verification import verify_outputs
 from converters.parity import transformers_run
 from converters.parity.report import Report
@@ -19,11 +18,13 @@ from converters.parity.rows import WeightRow
 from converters.parity.weights import compared_structure, verify_saved
 from converters.sources import Variables
 from converters.structure import structure
+from converters.tensorflow_extra import has_tensorflow
 from converters.weights import slim_variables
 from mobilenets.families import FAMILIES
 
 NO_GRAPH = "not compared, the source has no graph (strides and padding are those of the published network)"
 NOT_INSTALLED = "not compared, transformers is not installed, which would run the source (mobilenets[transformers])"
+NO_TENSORFLOW = "not compared, TensorFlow is not installed, which would run the source (mobilenets[tensorflow])"
 META_GRAPH = "not compared, the source has no graph that can be run (strides are those of its .meta file)"
 
 
@@ -51,7 +52,9 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
     if reports[0].passed:
         # The graph in such an archive has the averaged values.
         with runnable_graph({} if conversion.copy == PRISTINE else conversion.origin) as graph:
-            if graph is not None:
+            if graph is not None and not has_tensorflow():
+                outcome["outputs"]["result"] = NO_TENSORFLOW
+            elif graph is not None:
                 try:
                     reports.append(verify_outputs(name, model, graph, conversion.source, partial=partial))
                     outcome["outputs"] = _outputs_result(reports[1])

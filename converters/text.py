@@ -1,4 +1,4 @@
-"""Tables and shapes as plain text."""
+"""Tables, shapes and foreign names as plain text."""
 
 import io
 import os
@@ -6,10 +6,15 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
+
+from checkpoints.plain_text import printable
+
+_WRAPPING: dict[str, Any] = {"break_on_hyphens": False}
 
 
 def shape_text(shape: Iterable[int | None]) -> str:
@@ -22,6 +27,11 @@ def few(names: Iterable[str], most: int) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def brief(name: str) -> str:
+    """Returns a name from a file as a message shows it: short, on one line, without control characters."""
+    return printable(name[:200]) + ("..." if len(name) > 200 else "")
 
 
 def facts_text(facts: Mapping[str, object], width: int | None = None) -> str:
@@ -39,11 +49,7 @@ def facts_text(facts: Mapping[str, object], width: int | None = None) -> str:
         texts = (f"{value:,}" if type(value) is int else str(value)).splitlines() or [""]
         longest = max((len(word) for text in texts for word in text.split()), default=0)
         margin = indent if longest <= width - indent else 2
-        wrapped = [
-            line
-            for text in texts
-            for line in textwrap.wrap(text, max(width - margin, 1), break_on_hyphens=False) or [""]
-        ]
+        wrapped = [line for text in texts for line in textwrap.wrap(text, max(width - margin, 1), **_WRAPPING) or [""]]
         first = wrapped.pop(0) if margin == indent else ""
         lines += [f"{labels[name]:{indent}}{first}", *(f"{'':{margin}}{line}" for line in wrapped)]
     return "\n".join(line.rstrip() for line in lines)

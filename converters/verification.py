@@ -13,10 +13,9 @@ import numpy as np
 import checkpoints
 from converters.copies import open_copy
 from converters.errors import ConversionError
-from converters.hub.module import is_hub_module
 from converters.keras_file import open_keras_file
 from converters.manifest_file import is_of_another
-from converters.opening import graph_file, open_source
+from converters.opening import graph_file, is_hub_module, open_source
 from converters.output_verification import verify_outputs
 from converters.parity.comparison import FLOORS
 from converters.parity.report import Report

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import click
 
-from converters.commands.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_keras_quietly
 
-import_tensorflow_quietly()
+import_keras_quietly()
 
 import keras
 import matplotlib.pyplot as plt

@@ -94,8 +94,8 @@ def test_facts_as_text():
 )
 def test_a_wrong_path_fails_before_tensorflow_is_loaded(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("converters.commands.quiet.import_tensorflow_quietly", lambda: pytest.fail("TensorFlow"))
-    monkeypatch.setattr("converters.commands.console.import_tensorflow_quietly", lambda: pytest.fail("TensorFlow"))
+    monkeypatch.setattr("converters.commands.quiet.import_keras_quietly", lambda: pytest.fail("TensorFlow"))
+    monkeypatch.setattr("converters.commands.console.import_keras_quietly", lambda: pytest.fail("TensorFlow"))
     result = invoke(*arguments)
     assert result.exit_code == 2 and not result.stdout
     assert "does not exist" in result.stderr and arguments[1] in result.stderr
@@ -106,7 +106,7 @@ def test_a_wrong_path_fails_before_tensorflow_is_loaded(arguments, tmp_path, mon
 def test_a_missing_extra_fails_before_tensorflow_is_loaded(tmp_path, monkeypatch):
     (tmp_path / "model.keras").write_bytes(b"x")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("converters.commands.console.import_tensorflow_quietly", lambda: pytest.fail("TensorFlow"))
+    monkeypatch.setattr("converters.commands.console.import_keras_quietly", lambda: pytest.fail("TensorFlow"))
     result = invoke("export", tmp_path / "model.keras", "-o", tmp_path / "x.onnx")
     assert result.exit_code == 2 and 'pip install "mobilenets[onnx]"' in result.stderr
 

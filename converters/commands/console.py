@@ -10,7 +10,8 @@ import click
 
 from checkpoints import CheckpointError, shown
 from converters.commands.display import Display
-from converters.commands.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_keras_quietly
+from mobilenets.backend import check_backend
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -72,6 +73,12 @@ def unusable_input_as_sentence():
         if isinstance(error, click.exceptions.Exit | click.Abort):
             raise
         raise _unexpected(error) from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "tensorflow":
+            raise _unexpected(error) from error
+        raise UnusableInput(
+            "This needs TensorFlow, which is not installed: pip install 'mobilenets[tensorflow]'."
+        ) from error
     except Exception as error:
         raise _unexpected(error) from error
 
@@ -167,6 +174,14 @@ class ImageSize(click.ParamType):
 
 
 def load_keras(display: Display) -> None:
-    """Imports TensorFlow and Keras, as the current step."""
-    display.step("Loading TensorFlow and Keras")
-    import_tensorflow_quietly()
+    """Imports Keras and its backend, as the current step.
+
+    Raises:
+        UnusableInput: the backend is not installed.
+    """
+    try:
+        check_backend()
+    except ImportError as error:
+        raise UnusableInput(str(error)) from error
+    display.step("Loading Keras")
+    import_keras_quietly()

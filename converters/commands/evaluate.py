@@ -97,12 +97,14 @@ def _labelled_images(
 
 def _accuracy(opened, result) -> dict:
     from converters.images.evaluation import wilson_interval
+    from converters.images.photographs import decoder
 
     facts = {
         "model": opened.name,
         "image_size": list(opened.image_size),
         "images": result.count,
         "broken": len(result.broken),
+        "decoder": decoder(),
     }
     for what in ("top1", "top5"):
         right = getattr(result, what)

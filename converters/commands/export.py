@@ -65,10 +65,16 @@ SUFFIXES = {
     help="int8 only: uint8 makes input and output integers, for Edge TPUs and microcontrollers.",
 )
 @click.option("--batch", type=click.IntRange(1), help="int8 only: the fixed number of images.  [any]")
+@click.option(
+    "--labels",
+    help="litert only: a file with one label per line, or 'imagenet', to pack in the file as metadata.",
+)
 @click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms, in the first four formats.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 @as_json
-def export_command(model, path, output, format_name, quantize, images, input_type, batch, fused, force, as_json):
+def export_command(
+    model, path, output, format_name, quantize, images, input_type, batch, labels, fused, force, as_json
+):
     """Write MODEL (.keras) to OUTPUT in another runtime's format, run it there and compare it with Keras.
 
     If a manifest is next to MODEL, MODEL is compared with it first.
@@ -88,8 +94,8 @@ def export_command(model, path, output, format_name, quantize, images, input_typ
     check_there(model)
     _check_packages(format_name)
     if format_name in ("hub", "safetensors"):
-        if quantize or images or not fused or batch or input_type != "float32":
-            raise click.UsageError(f"--format {format_name} takes neither --quantize nor --images, and no --unfused.")
+        if quantize or images or labels or not fused or batch or input_type != "float32":
+            raise click.UsageError(f"--format {format_name} takes no --quantize, --images, --labels or --unfused.")
         (export_module if format_name == "hub" else export_variables)(model, path, force, as_json)
         return
     with display_on_stderr() as display:
@@ -98,6 +104,7 @@ def export_command(model, path, output, format_name, quantize, images, input_typ
         from converters.exporting.formats import find_format
         from converters.image_sizes import image_size_of
         from converters.images.files import ImagePaths
+        from converters.images.labels import labels_of
         from converters.images.photographs import load_images
         from converters.keras_file import load_checked_model
 
@@ -107,6 +114,9 @@ def export_command(model, path, output, format_name, quantize, images, input_typ
         photographs = (
             load_images(ImagePaths(images), image_size_of(loaded, info), loaded.input_shape[3]) if images else None
         )
+        names = None
+        if labels:
+            names = labels_of(loaded.output_shape[-1], None if labels == "imagenet" else labels)
         display.step(f"Writing and running {path}")
         try:
             with native_stderr_if_it_fails():
@@ -120,6 +130,7 @@ def export_command(model, path, output, format_name, quantize, images, input_typ
                     force=force,
                     input_type=input_type,
                     batch=batch,
+                    labels=names,
                 )
         except converters.ExportMismatch as error:
             raise Mismatch(str(error)) from error
@@ -127,12 +138,11 @@ def export_command(model, path, output, format_name, quantize, images, input_typ
 
 
 def _output(path: pathlib.Path | None, output: pathlib.Path | None) -> pathlib.Path:
-    if (path is None) == (output is None):
-        raise click.UsageError("Name the file or folder to write once: -o OUTPUT.")
-    if path is not None:
+    if path is not None and output is None:
         echo("Note: the output as an argument is the old form; -o OUTPUT is the same in every command.", err=True)
         return path
-    assert output is not None
+    if path is not None or output is None:
+        raise click.UsageError("Name the file or folder to write once: -o OUTPUT.")
     return output
 
 

@@ -17,6 +17,7 @@ from converters.images.embedding_files import WRITERS, Part, metadata_of, read_p
 from converters.images.files import chunks
 from converters.images.models import ImageModel
 from converters.images.orientation import turned_note
+from converters.images.photographs import decoder
 from converters.images.pipeline import Broken, first_images, image_batches
 from converters.staging import check_output
 
@@ -140,6 +141,7 @@ def embed(
         "batch_size": batch_size,
         "runtime": model.runtime,
         "upright": upright,
+        "decoder": decoder(),
     }
     parts = output.with_name(f"{output.name}.parts")
     done = metadata_of(output) if output.exists() else {}

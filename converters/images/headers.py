@@ -15,7 +15,8 @@ MAX_PIXELS = 200_000_000
 """Larger images are refused, and those that are read at once have no more pixels together: about 1.2 GB, as an image
 takes up to 6 bytes per pixel while it is read."""
 
-# TensorFlow decodes the other formats (JPEG, PNG, GIF, BMP and WebP).
+DECODED = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+"""Pillow's names of the formats that TensorFlow decodes, or where it is not installed Pillow. MPO is a JPEG file."""
 _PILLOW_FORMATS = ("TIFF", "AVIF", "HEIF")
 _lock = threading.Lock()
 
@@ -51,6 +52,22 @@ class Header(NamedTuple):
     def too_large(self) -> bool:
         """Whether the image has more than `MAX_PIXELS`."""
         return self.pixels > MAX_PIXELS
+
+
+class Row(NamedTuple):
+    """An image of a job.
+
+    Attributes:
+        number: Its place among the paths.
+        path: The file.
+        by_pillow: Whether Pillow decodes it, also where TensorFlow is installed.
+        orientation: The EXIF orientation by which it is turned, 1 to 8. 1 leaves it as it is.
+    """
+
+    number: int
+    path: str
+    by_pillow: bool
+    orientation: int
 
 
 def pillow_suffixes() -> tuple[str, ...]:

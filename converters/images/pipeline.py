@@ -1,4 +1,4 @@
-"""Many images, read and prepared on all cores while the network computes: one tf.data pipeline."""
+"""Many images, read and prepared on all cores while the network computes."""
 
 import os
 from collections.abc import Iterable, Iterator, Set
@@ -6,14 +6,14 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from converters.image_sizes import height_and_width
 from converters.images.files import chunks
-from converters.images.headers import MAX_PIXELS, Header, pillow_pixels, read_header, upright
+from converters.images.headers import MAX_PIXELS, Header, Row, read_header
 from converters.images.photographs import decode
+from converters.tensorflow_extra import has_tensorflow
 
-# Paths in one dataset. Making a dataset costs as much as reading about ten images.
+# Paths of one pipeline. Making a pipeline of TensorFlow costs as much as reading about ten images.
 CHUNK = 1024
 
 
@@ -116,55 +116,17 @@ def _images(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of (number in ``paths``, image); an image that cannot be read leaves a gap in the numbers."""
     rows = [
-        (number, os.fsencode(path), header.by_pillow, header.orientation if turn else 1)
+        Row(number, path, header.by_pillow, header.orientation if turn else 1)
         for number, (path, header) in enumerate(zip(paths, headers, strict=True))
         if not header.too_large
     ]
     if not rows:
         return
-    columns = tuple(map(list, zip(*rows, strict=True)))
-    # Branches cost time for every image, so they are left out where all images take the same one.
-    some_by_pillow, some_turned = any(columns[2]), any(value != 1 for value in columns[3])
-
-    def load(number, path, by_pillow, orientation):
-        def by_tensorflow():
-            return tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-
-        image = tf.cond(by_pillow, lambda: _by_pillow(path), by_tensorflow) if some_by_pillow else by_tensorflow()
-        image.set_shape((None, None, 3))
-        if some_turned:
-            turns = [lambda value=value: upright(image, value) for value in range(1, 9)]
-            image = tf.switch_case(orientation - 1, turns)
-        return number, _prepared(image, size, channels)
-
-    files = tf.data.Dataset.from_tensor_slices(columns)
-    images = files.map(load, num_parallel_calls=parallel, deterministic=True).ignore_errors()
-    yield from without_autotuner(images.batch(batch_size).prefetch(1)).as_numpy_iterator()
-
-
-def _by_pillow(path: tf.Tensor) -> tf.Tensor:
-    return tf.numpy_function(lambda name: pillow_pixels(os.fsdecode(name)), [path], tf.uint8)
-
-
-def without_autotuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns the dataset without tf.data's autotuner.
-
-    The autotuner sleeps 10, 20, 40, ... 5120 ms between its checks, and ending a pipeline may wait for the next one.
-    The number of parallel calls is fixed here, so there is nothing to tune.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
-def _prepared(image: tf.Tensor, size: tuple[int, int], channels: int, central_fraction: float = 0.875) -> tf.Tensor:
-    middle = tf.image.central_crop(image, central_fraction)
-    if channels == 1:  # not every decoder gives one channel
-        middle = tf.image.rgb_to_grayscale(middle)
-    # TensorFlow's legacy bilinear resizing, whose grid begins at the corner; `tf.image.resize` has another grid. It
-    # takes bytes, so a large image is never held as floats; the scale to [0, 1] differs by the rounding only.
-    resized = tf.raw_ops.ResizeBilinear(images=middle[None], size=size) / 255
-    return tf.ensure_shape(resized[0], (*size, channels))
+    if has_tensorflow():
+        from converters.images.pipeline_tf import prepared
+    else:
+        from converters.images.pipeline_pillow import prepared
+    yield from prepared(rows, size, batch_size, channels, parallel)
 
 
 def _entries(paths: list[str], numbers: range, read: Set[int]) -> tuple[str | Broken, ...]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.graphs.constants import shown
+from converters.text import brief
 
 _MAX_BYTES, _MAX_ITEMS, _MAX_RANK = 1 << 30, 20_000, 8
 _DTYPES: dict[int, type] = {
@@ -145,7 +145,7 @@ def _tensor(model: Any, tensor: Any, budget: list[int]) -> Tensor:
         if scale.size > 1 and (not 0 <= axis < len(shape) or scale.size != shape[axis]):
             raise ValueError("scales that do not fit")
     name = (tensor.Name() or b"").decode("utf-8", "replace")
-    return Tensor(shown(name), shape, dtype, values, scale, zero, axis)
+    return Tensor(brief(name), shape, dtype, values, scale, zero, axis)
 
 
 def _operator(schema: Any, operator: Any, names: list[str], tensors: int) -> Operator:

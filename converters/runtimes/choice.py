@@ -22,6 +22,7 @@ from converters.runtimes.network_cache import (
     write_verdict,
 )
 from converters.runtimes.table import CHOICES, RUNTIMES, usable_cores
+from mobilenets.backend import BACKENDS
 
 SEED = 20180801
 # Images on which a runtime is compared with the exact model.
@@ -34,7 +35,7 @@ class Inference:
 
     Attributes:
         run: From an array ``(count, height, width, 3)``, as the model takes it, to outputs as arrays.
-        runtime: "keras", "tensorflow", "litert", "onnx" or "openvino".
+        runtime: "keras", "tensorflow", "jax", "torch", "litert", "onnx" or "openvino".
         error: The largest difference from the exact model on the compared images, relative to the largest exact value;
             None if the outputs were not compared.
         bound: The largest ``error`` that is allowed; None likewise.
@@ -61,10 +62,16 @@ def check_runtime(runtime: str, threads: int | None) -> None:
     """Checks the arguments.
 
     Raises:
-        ValueError: The runtime is unknown, or the number of threads is below 1.
+        ValueError: The runtime is unknown or another backend than that of Keras, or the number of threads is below 1.
     """
+    backend = keras.backend.backend()
     if runtime not in CHOICES:
         raise ValueError(f"runtime must be one of {', '.join(CHOICES)}, not {runtime!r}.")
+    if runtime in BACKENDS and runtime != backend:
+        raise ValueError(
+            f"The runtime {runtime} needs Keras on that backend, and Keras runs on {backend}: set "
+            f"KERAS_BACKEND={runtime}."
+        )
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads!r}.")
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import tempfile
 from collections.abc import Iterator
@@ -61,7 +60,9 @@ def network_digest(model: "keras.Model") -> str:
     """Returns a sha256 of the structure and of all weights, whatever the names of model and layers."""
     import keras
 
-    digest = hashlib.sha256(f"{FORMAT} {importlib.metadata.version('tensorflow')} {keras.__version__}".encode())
+    from converters.versions import version_of
+
+    digest = hashlib.sha256(f"{FORMAT} {version_of('tensorflow')} {keras.__version__}".encode())
     digest.update(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
     for weight in model.weights:
         array = keras.ops.convert_to_numpy(weight)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mobilenets.backend import BACKENDS
+
 Function = Callable[[np.ndarray], np.ndarray]
 
 
@@ -124,4 +126,4 @@ RUNTIMES = {
 }
 """Fastest first, as measured on MobileNet V2 1.0 at 224."""
 
-CHOICES = ("auto", "keras", "tensorflow", *RUNTIMES)
+CHOICES = ("auto", "keras", *BACKENDS, *RUNTIMES)
