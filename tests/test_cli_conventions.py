@@ -190,3 +190,16 @@ def test_an_interrupt_ends_with_130(tmp_path):
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if path[0] not in ("list", "export")], ids=" ".join)
+def test_the_cache_can_be_set_where_something_may_be_fetched(path):
+    assert any("--cache" in option.opts for option in ALL[path].params)
+
+
+def test_the_folder_of_the_cache_is_used_for_this_command_only(tmp_path, monkeypatch):
+    monkeypatch.delenv("MOBILENETS_CACHE", raising=False)
+    monkeypatch.setenv("MOBILENETS_OFFLINE", "1")
+    result = invoke("convert", NAME, "-o", tmp_path / "x.keras", "--cache", tmp_path / "mine")
+    assert result.exit_code == 2 and str(tmp_path / "mine") in result.stderr
+    assert "MOBILENETS_CACHE" not in os.environ

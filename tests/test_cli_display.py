@@ -81,7 +81,7 @@ def test_opening_is_shown_while_the_model_opens(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "load_checked_model", lambda path: (steps.append("loaded"), load(path))[1])
     result = CliRunner(env={"FORCE_COLOR": "1", "COLUMNS": "300"}).invoke(main, ["predict", str(model), str(folder)])
     assert result.exit_code == 1, result.output
-    assert steps[1:3] == [f"Opening {model}", "loaded"]
+    assert steps[steps.index("loaded") - 1] == f"Opening {model}"
     assert result.stdout.splitlines()[0] == str(folder / "000.png") and len(result.stdout.splitlines()) == 6
     assert f"Broken: {folder / '001.png'} is not an image" in result.stderr
 

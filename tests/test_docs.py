@@ -16,6 +16,7 @@ import mobilenets
 from checkpoints.archives import REGISTRY
 from converters.cli import main
 from docs.make_pages import models_page
+from docs.make_picture import network_svg
 from tests.documents import PAGES, PYPROJECT, ROOT, Files, pieces
 
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
@@ -152,3 +153,11 @@ def test_table_of_models():
     page = text_of("docs/models.md")
     assert page == models_page()
     assert page.count("| `") == len(mobilenets.list_models())
+
+
+def test_picture():
+    """Made by the code, small, and of every convolution."""
+    picture = text_of("docs/network.svg")
+    assert picture == network_svg() and len(picture) < 10_000
+    assert "](docs/network.svg)" in text_of("README.md")
+    assert picture.count("<title>MobilenetV2/") == 53

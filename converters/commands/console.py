@@ -9,6 +9,7 @@ import sys
 import click
 
 from checkpoints import CheckpointError, shown
+from checkpoints.cache import CACHE_VARIABLE
 from converters.commands.display import Display
 from converters.commands.quiet import import_keras_quietly
 from mobilenets.backend import check_backend
@@ -17,6 +18,23 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 allow_unpinned = click.option(
     "--allow-unpinned", is_flag=True, help="Accept an archive of a published model with another sha256 than the pinned."
+)
+
+
+def _use_cache(ctx: click.Context, _: click.Parameter, folder: str | None) -> None:
+    """Sets the environment variable of the cache while the command runs."""
+    if folder is not None:
+        before = {key: value for key, value in os.environ.items() if key == CACHE_VARIABLE}
+        os.environ[CACHE_VARIABLE] = folder
+        ctx.call_on_close(lambda: (os.environ.pop(CACHE_VARIABLE, None), os.environ.update(before)))
+
+
+cache_option = click.option(
+    "--cache",
+    type=click.Path(file_okay=False),
+    expose_value=False,
+    callback=_use_cache,
+    help=f"The folder that keeps fetched files.  [{CACHE_VARIABLE}, or the platform's folder for caches]",
 )
 
 

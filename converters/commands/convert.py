@@ -8,7 +8,16 @@ import time
 import click
 
 import converters
-from converters.commands.console import ImageSize, Mismatch, all_differences, allow_unpinned, as_json, echo, load_keras
+from converters.commands.console import (
+    ImageSize,
+    Mismatch,
+    all_differences,
+    allow_unpinned,
+    as_json,
+    cache_option,
+    echo,
+    load_keras,
+)
 from converters.commands.display import display_on_stderr
 from converters.manifest_file import check_model_path, manifest_path
 from converters.sources import check_there, find_source
@@ -61,6 +70,7 @@ from converters.sources import check_there, find_source
 @allow_unpinned
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--verbose", is_flag=True, help="List every variable that does not fit, not the first 20 only.")
+@cache_option
 @as_json
 def convert_command(
     source,

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from converters.commands.console import as_json, echo, load_keras
+from converters.commands.console import as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
     batch_size_option,
@@ -36,6 +36,7 @@ from converters.sources import check_there
 @batch_size_option
 @runtime_option
 @upright_option
+@cache_option
 @as_json
 def embed_command(model, images, lists, output, force, image_size, batch_size, runtime, upright, as_json):
     """Write the feature vectors of images to a file.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from converters.commands.console import as_json, echo, load_keras
+from converters.commands.console import as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
     batch_size_option,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 @image_size_option
 @batch_size_option
 @runtime_option
+@cache_option
 @as_json
 def evaluate_command(model, folder, labels_file, labels, journal, image_size, batch_size, runtime, as_json):
     """Measure how often MODEL is right on the images in FOLDER/<class>/, and compare it with the published accuracy.

@@ -67,7 +67,7 @@ SUFFIXES = {
 @click.option("--batch", type=click.IntRange(1), help="int8 only: the fixed number of images.  [any]")
 @click.option(
     "--labels",
-    help="litert only: a file with one label per line, or 'imagenet', to pack in the file as metadata.",
+    help="litert only: a file with one label per line, or 'imagenet', to pack in the file as metadata.  [none]",
 )
 @click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms, in the first four formats.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import click
 
 import mobilenets
-from converters.commands.console import UnusableInput, as_json, echo, load_keras
+from converters.commands.console import UnusableInput, as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 
 
@@ -75,6 +75,7 @@ def _options(info):
     type=click.Path(path_type=pathlib.Path),
     help="Draw the network to a .png, .svg or .pdf file.  [no picture]",
 )
+@cache_option
 @as_json
 def info_command(source, plot, as_json):
     """Print the facts of SOURCE: a published model (name or hub handle), a .keras file, or anything that convert reads.

@@ -6,7 +6,7 @@ from itertools import islice
 
 import click
 
-from converters.commands.console import as_json, echo, load_keras
+from converters.commands.console import as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
     batch_size_option,
@@ -35,6 +35,7 @@ from converters.sources import check_there
 @batch_size_option
 @runtime_option
 @upright_option
+@cache_option
 @as_json
 def predict_command(model, images, lists, labels, top, image_size, batch_size, runtime, upright, as_json):
     """Print the likeliest classes of images, and their probabilities.

@@ -6,7 +6,7 @@ import sys
 import click
 
 import converters
-from converters.commands.console import as_json, echo, load_keras
+from converters.commands.console import as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.sources import check_there, find_source
 
@@ -44,6 +44,7 @@ from converters.sources import check_there, find_source
     type=click.Path(path_type=pathlib.Path),
     help="Write the report as a page for a browser (.html).  [no page]",
 )
+@cache_option
 @as_json
 def verify_command(model, reference, images, tolerance, float64, ema, scope, partial, every_row, report_file, as_json):
     """Compare MODEL (.keras) with REFERENCE.
