@@ -61,7 +61,7 @@ def test_another_version_is_named(file):
     with zipfile.ZipFile(file) as source:
         entries = {name: source.read(name) for name in source.namelist()}
     config = json.loads(entries["config.json"])
-    config["config"]["layers"][0]["config"]["invented"] = 1
+    config["config"]["layers"][2]["config"]["invented"] = 1
     entries["config.json"] = json.dumps(config).encode()
     entries["metadata.json"] = json.dumps({"keras_version": "9.8.7"}).encode()
     with zipfile.ZipFile(file, "w") as target:

@@ -200,7 +200,8 @@ def _check_model(model: keras.Model, format: str) -> None:
         raise ConversionError(
             f"The format {format} takes a float32 model, and {model.name} computes in {', '.join(sorted(dtypes))}; "
             "convert its variables into a float32 model: keras.config.set_dtype_policy('float32'), then "
-            "converters.convert({name: array.astype('float32') for name, array in converters.slim_variables(model).items()})."
+            "converters.convert({name: array.astype('float32') for name, array in "
+            "converters.slim_variables(model).items()})."
         )
 
 
