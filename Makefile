@@ -8,12 +8,13 @@ QUICK ?=
 # A section, for `make bench` of that one alone.
 ONLY ?=
 
-.PHONY: help demo test test-all test-backends coverage lint format docs bench clean
+.PHONY: help demo test test-all test-backends test-versions coverage lint format docs bench clean
 
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
 	@echo "make test                     the tests; make test-all adds those that take minutes each"
 	@echo "make test-backends            a sample on JAX and on PyTorch, each without TensorFlow, in .venv-jax and .venv-torch"
+	@echo "make test-versions            the same also with the oldest versions and with the newest Python"
 	@echo "make coverage                 all tests, and the share of lines that they run"
 	@echo "make lint | make format       check the style and the types, or mend the style"
 	@echo "make docs                     the site of the documentation, in site/"
@@ -48,6 +49,25 @@ test-backends: .venv-jax/installed .venv-torch/installed
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -m "not long" tests/test_backends.py
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -m "not long" tests/test_backends.py
 
+# The lowest versions of pyproject.toml, and the newest Python for which TensorFlow has wheels.
+PYTHON_OLDEST ?= python3.10
+PYTHON_NEWEST ?= python3.13
+SAMPLE := tests/test_backends.py tests/test_old_keras.py
+
+.venv-oldest/installed: pyproject.toml
+	$(PYTHON_OLDEST) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --editable . 'tensorflow==2.16.2' 'keras==3.5.0' 'numpy==1.26.*' 'pytest>=8'
+	@touch $@
+
+.venv-newest/installed: pyproject.toml
+	$(PYTHON_NEWEST) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --editable '.[tensorflow]' 'pytest>=8'
+	@touch $@
+
+test-versions: test-backends .venv-oldest/installed .venv-newest/installed
+	.venv-oldest/bin/python -m pytest -m "not long" $(SAMPLE)
+	.venv-newest/bin/python -m pytest -m "not long" $(SAMPLE)
+
 # All tests, with the share of lines that they run. Its floor is in pyproject.toml.
 coverage: .venv/coverage.installed
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
@@ -81,4 +101,4 @@ bench: .venv/bench.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 clean:
-	rm -rf .venv .venv-lint .venv-docs .venv-jax .venv-torch site site-pages build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-lint .venv-docs .venv-jax .venv-torch .venv-oldest .venv-newest site site-pages build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -36,7 +36,7 @@ from converters.opening import is_folded
 from converters.recognition import image_channels
 from converters.source_names import network_view
 from converters.sources import Source, Variables, find_source
-from converters.weights import assign, is_logits, slim_variables, weights_by_slim_name
+from converters.weights import assign, is_logits, rounding_note, slim_variables, weights_by_slim_name
 from mobilenets.families import FAMILIES
 from mobilenets.initial_values import without_random_values
 
@@ -163,9 +163,11 @@ def conversion_of(
         assign(model, without_background(taken) if dropped else taken, label, leave=fresh)
         _draw(model, fresh)
 
+    rounding = rounding_note(model, taken.dtypes, label)
     notes = [
         *origin_notes(located, variables.format),
         *graph.notes,
+        *([rounding] if rounding else []),
         *stride_notes,
         *([FOLDED_NOTE.format(label)] if folded else []),
         *view.notes,

@@ -11,6 +11,7 @@ from converters.errors import ConversionError
 from converters.keras_archive import check_archive
 from converters.manifest import configured_structure, differing_variables, published_in_manifest
 from converters.manifest_file import manifest_path, manifests_of
+from converters.old_keras import version_note
 from converters.structure import structure, structure_differences
 from converters.weights import slim_variables
 from mobilenets.initial_values import without_random_values
@@ -89,7 +90,8 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         # Keras lets zipfile's, h5py's and its own errors of many types through.
-        raise ConversionError(f"{path} cannot be opened as a Keras model: {checkpoints.reason(error)}.") from error
+        reason = f"{checkpoints.reason(error)}{version_note(path)}"
+        raise ConversionError(f"{path} cannot be opened as a Keras model: {reason}.") from error
 
 
 def load_checked_model(path: str | pathlib.Path) -> tuple[keras.Model, mobilenets.ModelInfo | None]:

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -88,7 +88,7 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, scope, p
             return agreement_report(name, reference, rows, note, endpoints, partial)
     else:
         rows += _epsilon_rows(model, graph.epsilons)
-    notes = [note, f"The reference was computed in {graph.dtype}."]
+    notes = [note, f"The reference was computed in {graph.dtype}.", *_own_dtype_notes(model, rows)]
     if folded:
         notes.append(
             f"Batch norms are folded into the weights of the {'model' if folded_model else 'reference'}, which rounds "
@@ -101,6 +101,19 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, scope, p
         )
     least = FLOORS[graph.dtype] if tolerance is None else tolerance
     return _report(name, reference, rows, least, notes, endpoints, partial)
+
+
+def _own_dtype_notes(model: keras.Model, rows: Sequence[OutputRow]) -> list[str]:
+    """What a model that does not compute in float32 or float64 gives itself."""
+    dtypes = {layer.compute_dtype for layer in model.layers} - {"float32", "float64"}
+    own = [row for row in rows if row.model_error is not None]
+    if not dtypes or not own:
+        return []
+    worst = max(own, key=lambda row: row.model_error or 0.0)
+    return [
+        f"The model computes in {', '.join(sorted(dtypes))}: its own outputs are up to {worst.model_error:.1e} from "
+        f"the exact model ({worst.name}). The exact model judges its weights, not this rounding."
+    ]
 
 
 def _epsilon_rows(model: keras.Model, epsilons: Mapping[str, float]) -> tuple[OutputRow, ...]:

@@ -130,6 +130,9 @@ def _weights(conversion: Conversion, model, name: str) -> Report:
 
 def _weights_result(report: Report) -> dict:
     result = f"{len(report.rows)} variables of the saved file equal the source's bit for bit"
+    rounded = [row.finding for row in report.weight_rows if "rounded" in row.finding]
+    if rounded:
+        result += f", {len(rounded)} of them {rounded[0].removeprefix('equal, ')}"
     return {"result": result, "compared": len(report.rows), "notes": list(report.notes)}
 
 

@@ -7,6 +7,7 @@ import checkpoints
 from converters.conversion import Conversion
 from converters.manifest import manifest_of
 from converters.manifest_file import add_manifest, check_model_path, manifest_path, text_of
+from converters.old_keras import drop_new_arguments
 from converters.saved_file import verify_file
 
 
@@ -43,6 +44,7 @@ def save_model(
     check = functools.partial(check_model_path, path, force)
     with checkpoints.replacing_all([manifest_path(path), path], check) as (manifest_file, model_file):
         conversion.model.save(model_file)
+        drop_new_arguments(model_file)
         verification = verify_file(conversion, model_file, str(path), partial) if verify else None
         manifest = manifest_of(conversion, verification)
         add_manifest(model_file, manifest)

@@ -7,6 +7,7 @@ table of leaf names below. It needs no list per network and holds for a model th
 from collections.abc import Mapping, Set
 
 import keras
+import ml_dtypes
 import numpy as np
 
 import checkpoints
@@ -30,6 +31,9 @@ LEAVES = {
         "moving_variance": "moving_variance",
     },
 }
+
+HALF_TYPES = ("float16", "bfloat16")
+"""Types of weights that a dtype policy asks for, although they cannot keep the values of a checkpoint."""
 
 # The variables of a network that no optimizer touches, by leaf; all others are trainable.
 MOVING_STATISTICS = ("moving_mean", "moving_variance")
@@ -105,6 +109,8 @@ def assign(
 ) -> None:
     """Sets every weight of ``model`` from the slim variable of its name; all fit, or nothing is changed.
 
+    Weights of 16 bits take the nearest value; see `rounding_note`.
+
     Args:
         model: a network of this project.
         variables: ``{slim name: array}``; exactly those of the network. Arrays are read one at a time.
@@ -112,15 +118,19 @@ def assign(
         leave: slim names of weights that keep their initial values (a new classification layer).
 
     Raises:
-        ConversionError: a variable is missing, left over or misshapen, or would lose precision; the message counts
-            them and lists the first, `DifferencesError.differences` has all.
+        ConversionError: a variable is missing, left over or misshapen, or would lose precision in float32; the message
+            counts them and lists the first, `DifferencesError.differences` has all.
     """
     weights = {name: weight for name, weight in weights_by_slim_name(model).items() if name not in leave}
     arrays = checkpoints.open_variables(variables)
     differing = differences({name: tuple(weight.shape) for name, weight in weights.items()}, arrays.shapes)
     if differing:
         raise DifferencesError(f"{source} does not fit {model.name} ({len(weights)} variables)", differing)
-    lossy = [name for name, weight in weights.items() if not _widens(arrays.dtypes[name], weight.dtype)]
+    lossy = [
+        name
+        for name, weight in weights.items()
+        if weight.dtype not in HALF_TYPES and is_narrower(weight.dtype, arrays.dtypes[name])
+    ]
     if lossy:
         raise ConversionError(
             f"{source} holds {arrays.dtypes[lossy[0]]} values that {weights[lossy[0]].dtype} weights cannot keep "
@@ -139,6 +149,29 @@ def slim_variables(model: keras.Model) -> dict[str, np.ndarray]:
     return {name: keras.ops.convert_to_numpy(weight) for name, weight in weights_by_slim_name(model).items()}
 
 
-def _widens(source: np.dtype, target: str) -> bool:
-    """Whether every value of the type ``source`` is a value of ``target`` (a bfloat16 is a float32, for example)."""
-    return keras.backend.result_type(np.dtype(source).name, target) == target
+def rounding_note(model: keras.Model, dtypes: Mapping[str, np.dtype], source: str) -> str | None:
+    """Returns a sentence on weights that cannot keep every value of their variable; None if all can.
+
+    Args:
+        model: a network of this project.
+        dtypes: ``{slim name: dtype}`` of the variables.
+        source: what to call the variables.
+    """
+    rounded = {
+        name: weight.dtype
+        for name, weight in weights_by_slim_name(model).items()
+        if name in dtypes and is_narrower(weight.dtype, dtypes[name])
+    }
+    if not rounded:
+        return None
+    name, dtype = next(iter(rounded.items()))
+    return (
+        f"{len(rounded)} variables of {source} are rounded from {np.dtype(dtypes[name])} to {dtype}, the type of the "
+        "model's weights. A float32 or mixed policy keeps them exactly."
+    )
+
+
+def is_narrower(dtype: str | np.dtype, other: np.dtype) -> bool:
+    """Whether a type of floats lacks values of another: float16 those of float32, bfloat16 those of float16."""
+    types = [np.dtype(getattr(ml_dtypes, name, name)) for name in (np.dtype(other).name, str(dtype))]
+    return np.promote_types(*types) != types[1]

@@ -20,7 +20,7 @@ from converters.cli import main
 from converters.parity.comparison import FACTOR, FLOORS
 from mobilenets.backend import is_installed
 from tests import golden
-from tests.networks import CONSTRUCTORS, SCOPES, set_weights, slim_weights
+from tests.networks import CONSTRUCTORS, SCOPES, dtype_policy, set_weights, slim_weights
 
 BACKEND = keras.backend.backend()
 INFERENCE = [case for case in golden.CASES if not case.startswith("t_")]
@@ -218,3 +218,42 @@ def test_no_import_of_tensorflow():
         pytest.skip("Keras runs on TensorFlow")
     assert is_installed("tensorflow") or "tensorflow" not in sys.modules
     assert importlib.import_module(f"converters.runtimes.on_{BACKEND}")
+
+
+VARIABLES = {name: golden.weight(name, shape) for name, shape in SHAPES.items()}
+
+
+@pytest.mark.filterwarnings("ignore::converters.ConversionWarning")
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float16", "bfloat16", "float64"])
+def test_dtype_policies(policy, tmp_path):
+    """A model of any policy is converted, saved and verified; weights of 16 bits are rounded, with a note."""
+    with dtype_policy(policy):
+        conversion = converters.conversion_of(VARIABLES, input_shape=(32, 32))
+    rounds = policy in ("float16", "bfloat16")
+    assert any(f"rounded from float32 to {policy}" in note for note in conversion.notes) == rounds
+    result = converters.save_model(conversion, tmp_path / "model.keras")["verification"]["weights"]["result"]
+    assert result.endswith(f"of them rounded to {policy}") == rounds
+    with pytest.raises(converters.ConversionError, match="convert its variables into a float32 model"):
+        converters.export(conversion.model, tmp_path / "x.h5", "keras-applications")
+    single = {name: array.astype("float32") for name, array in converters.slim_variables(conversion.model).items()}
+    back = converters.slim_variables(converters.convert(single))
+    for name, array in VARIABLES.items():
+        tolerance = {"float16": 2e-3, "bfloat16": 1e-2}.get(policy, 0)
+        np.testing.assert_allclose(back[name], array, rtol=tolerance, atol=1e-7 if rounds else 0)
+
+
+@pytest.mark.filterwarnings("ignore::converters.ConversionWarning")
+def test_a_rounded_weight_must_be_the_nearest(tmp_path):
+    with dtype_policy("float16"):
+        model = converters.convert(VARIABLES, input_shape=(32, 32))
+    assert converters.verify(model, VARIABLES).passed
+    name = "MobilenetV1/Conv2d_0/weights"
+    moved = VARIABLES[name].copy()
+    moved.flat[0] *= 1.01
+    assert not converters.verify(model, {**VARIABLES, name: moved}).passed
+
+
+def test_float64_sources_need_a_float64_model():
+    doubles = {name: array.astype(np.float64) for name, array in VARIABLES.items()}
+    with pytest.raises(converters.ConversionError, match="float64 values that float32 weights cannot keep"):
+        converters.convert(doubles)

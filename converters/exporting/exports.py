@@ -163,7 +163,9 @@ def _check_model(model: keras.Model, format: str) -> None:
     if format != "savedmodel" and dtypes != {"float32"}:
         raise ConversionError(
             f"The format {format} takes a float32 model, and {model.name} computes in {', '.join(sorted(dtypes))}; "
-            "converters.convert(converters.slim_variables(model)) gives a float32 model of the same weights."
+            "convert its variables into a float32 model: keras.config.set_dtype_policy('float32'), then "
+            "converters.convert({name: array.astype('float32') for name, array in "
+            "converters.slim_variables(model).items()})."
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from converters.background import aligned_output, lacks_background
 from converters.parity.exact import Exact, relative_error
 from converters.parity.rows import REGULARIZATION, OutputRow, WeightRow
-from converters.weights import is_logits
+from converters.weights import is_logits, is_narrower
 
 # A reference agrees where its error is within FACTOR times the rounding of float32 at that endpoint, or within
 # FLOORS. Measured on real weights (three MobileNet V1 checkpoints, two hub modules, several images): right references
@@ -40,6 +40,10 @@ def _weight_row(name, found, expected) -> WeightRow:
         return WeightRow(name, expected.shape, f"shape {found.shape} in the model", False)
     # A float32 file in a float64 model: both as the wider of the two, which loses nothing.
     common = np.result_type(found, expected)
+    if is_narrower(found.dtype, expected.dtype):
+        rounded = expected.astype(found.dtype)
+        if (_bits(rounded) == _bits(found)).all():
+            return WeightRow(name, expected.shape, f"equal, rounded to {found.dtype}", True)
     differing = int((_bits(found.astype(common)) != _bits(expected.astype(common))).any(axis=1).sum())
     if not differing:
         return WeightRow(name, expected.shape, "equal", True)
