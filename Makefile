@@ -5,16 +5,19 @@ BIN := .venv/bin
 CHECKPOINT ?=
 # Set to 1 for a short `make bench`.
 QUICK ?=
+# A section, for `make bench` of that one alone.
+ONLY ?=
 
-.PHONY: help demo test test-all coverage lint format docs bench clean
+.PHONY: help demo test test-all test-backends coverage lint format docs bench clean
 
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
 	@echo "make test                     the tests; make test-all adds those that take minutes each"
+	@echo "make test-backends            a sample on JAX and on PyTorch, each without TensorFlow, in .venv-jax and .venv-torch"
 	@echo "make coverage                 all tests, and the share of lines that they run"
 	@echo "make lint | make format       check the style and the types, or mend the style"
 	@echo "make docs                     the site of the documentation, in site/"
-	@echo "make bench [QUICK=1]          measure, side by side; results in benchmarks/results"
+	@echo "make bench [QUICK=1] [ONLY=jobs]  measure, side by side; results in benchmarks/results"
 
 .venv/%.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +33,20 @@ test: .venv/test.installed
 
 test-all: .venv/test.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Environments without TensorFlow. PyTorch's build for CUDA is several GB: PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS may name
+# a place with one for CPUs, and TORCH a version that is there.
+TORCH ?= torch>=2.2,<2.14
+.venv-jax/installed: BACKEND := jax>=0.4.28
+.venv-torch/installed: BACKEND := $(TORCH)
+.venv-jax/installed .venv-torch/installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --editable . '$(BACKEND)' 'pytest>=8'
+	@touch $@
+
+test-backends: .venv-jax/installed .venv-torch/installed
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -m "not long" tests/test_backends.py
+	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -m "not long" tests/test_backends.py
 
 # All tests, with the share of lines that they run. Its floor is in pyproject.toml.
 coverage: .venv/coverage.installed
@@ -61,7 +78,7 @@ docs: .venv-docs/installed
 	.venv-docs/bin/mkdocs build --strict --quiet
 
 bench: .venv/bench.installed
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 clean:
-	rm -rf .venv .venv-lint .venv-docs site site-pages build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-lint .venv-docs .venv-jax .venv-torch site site-pages build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -15,7 +15,7 @@ from benchmarks import machine, plot, results
 
 log = logging.getLogger("benchmarks")
 HERE = pathlib.Path(__file__).parent
-SECTIONS = ("latency", "building", "conversion", "verification", "training", "gpu")
+SECTIONS = ("latency", "building", "conversion", "verification", "training", "jobs", "gpu")
 
 
 @click.command()

@@ -90,10 +90,8 @@ def by_predict(model: keras.Model) -> Predict:
 
 
 def open_litert(path: pathlib.Path, images: np.ndarray) -> Predict:
-    if importlib.util.find_spec("ai_edge_litert"):
-        from ai_edge_litert.interpreter import Interpreter
-    else:
-        Interpreter = tf.lite.Interpreter
+    from ai_edge_litert.interpreter import Interpreter
+
     interpreter = Interpreter(str(path), num_threads=cores())
     source = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(source, images.shape)
@@ -141,7 +139,7 @@ class Runtime(NamedTuple):
 
 
 RUNTIMES = (
-    Runtime("LiteRT", (), "litert", "model.tflite", open_litert),
+    Runtime("LiteRT", ("ai_edge_litert",), "litert", "model.tflite", open_litert),
     Runtime("ONNX Runtime", ("tf2onnx", "onnxruntime"), "onnx", "model.onnx", open_onnx),
     Runtime("OpenVINO", ("openvino", "scipy"), "openvino", "model.xml", open_openvino),
 )

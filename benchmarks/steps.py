@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.subjects import CLASSES, IMAGE_SEED
+from converters.images.pipeline import without_autotuner
 
 # A rate so small that thousands of steps on noise leave the weights finite.
 LEARNING_RATE = 1e-5
@@ -77,5 +78,5 @@ def stages(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> dict[str
 
 def fit(model: keras.Model, images: tf.Tensor, labels: tf.Tensor, steps: int) -> Callable[[], object]:
     """An epoch of so many steps with Keras's trainer, on the same batch."""
-    data = tf.data.Dataset.from_tensors((images, labels)).repeat(steps)
+    data = without_autotuner(tf.data.Dataset.from_tensors((images, labels)).repeat(steps))
     return lambda: model.fit(data, epochs=1, verbose=0, shuffle=False)

@@ -39,8 +39,8 @@ METHOD = (
     "Median time of a step of SGD with momentum, float32, with weight decay. The stages are timed in "
     "separate TensorFlow functions, each with the stages before it, and subtracted. `fit` runs an epoch on one batch "
     "in memory, so its share beyond the whole step is Keras's trainer with its metrics and callbacks. Each change "
-    'under "What can be saved" is timed alone, also as steps of `fit`. Some calls of `fit` stall for 2.56 or 5.11 s, '
-    "independent of the work; with few calls that can be the median, so compare the minimum."
+    'under "What can be saved" is timed alone, also as steps of `fit`. The datasets run without the autotuner of '
+    "tf.data, which can delay the end of an epoch by seconds."
 )
 
 

@@ -15,11 +15,15 @@ from checkpoints.inputs import allowance
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 2**30
 MAX_NAME_BYTES = 2**16
-# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5, of safetensors, and of the state file
-# of a folder of checkpoints. A V1 file has no fixed suffix.
-UNPACKED = re.compile(
-    r"(?:.*/)?checkpoint|.*(\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5|\.safetensors)"
+# Names of the files of a checkpoint in either format, of a frozen graph, of HDF5, of safetensors, of PyTorch in a
+# folder of transformers, and of the state file of a folder of checkpoints. A V1 file has no fixed suffix.
+VARIABLES = (
+    r"(?:.*/)?(?:checkpoint|pytorch_model\.bin)"
+    r"|.*(?:\.index|\.data-\d{5}-of-\d{5}|\.ckpt|-\d+|\.pb|\.h5|\.hdf5|\.safetensors)"
 )
+# Without variables, but needed to read them.
+COMPANIONS = r"(?:.*/)?config\.json|.*\.safetensors\.index\.json"
+UNPACKED = re.compile(f"{VARIABLES}|{COMPANIONS}")
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\3\4"
 _NAME_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
@@ -43,7 +47,7 @@ def _is_zip_of_variables(path: Path) -> bool:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError):
         return path.suffix == ".zip"
-    return "metadata.json" not in names and any(map(UNPACKED.fullmatch, names))
+    return "metadata.json" not in names and any(re.fullmatch(VARIABLES, name) for name in names)
 
 
 def has_checksums(path: Path) -> bool:

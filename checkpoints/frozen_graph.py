@@ -34,9 +34,14 @@ def graph_bytes(path: Path) -> bytes:
     """
     data = path.read_bytes()
     if path.suffix == ".pbtxt":
-        import tensorflow as tf
-        from google.protobuf import text_format
-
+        try:
+            import tensorflow as tf
+            from google.protobuf import text_format
+        except ImportError:
+            raise CheckpointError(
+                f"Reading the text graph {path} needs TensorFlow, which is not installed: "
+                "pip install 'mobilenets[tensorflow]'."
+            ) from None
         try:
             return text_format.Parse(data.decode(), tf.compat.v1.GraphDef()).SerializeToString()
         except (text_format.ParseError, UnicodeDecodeError):

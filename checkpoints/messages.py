@@ -92,10 +92,20 @@ MESSAGES: dict[str, dict[str, Field]] = {
         "attr": _many(5, "NodeDef.AttrEntry"),
     },
     "NodeDef.AttrEntry": _map("AttrValue"),
-    "AttrValue": {"type": Field(6, "enum"), "tensor": Field(8, "TensorProto")},
+    "AttrValue": {
+        "list": Field(1, "AttrValue.ListValue"),
+        "s": Field(2, "bytes"),
+        "f": Field(4, "float"),
+        "b": Field(5, "bool"),
+        "type": Field(6, "enum"),
+        "shape": Field(7, "TensorShapeProto"),
+        "tensor": Field(8, "TensorProto"),
+    },
+    "AttrValue.ListValue": {"i": _many(3, "int64")},
     # SavedModels.
     "SavedModel": {"meta_graphs": _many(2, "MetaGraphDef")},
     "MetaGraphDef": {
+        "graph_def": Field(2, "GraphDef"),
         "signature_def": _many(5, "MetaGraphDef.SignatureDefEntry"),
         "object_graph_def": Field(7, "SavedObjectGraph"),
     },

@@ -33,8 +33,13 @@ from checkpoints.locate import (
 )
 from checkpoints.object_checkpoint import open_checkpoint
 from checkpoints.safetensors_file import is_safetensors, open_safetensors
+from checkpoints.safetensors_shards import INDEX_SUFFIX, is_index, open_shards
 from checkpoints.tensorflow_checkpoint import open_v1
-from checkpoints.transformers_folder import is_transformers_folder, open_transformers_folder
+from checkpoints.transformers_folder import (
+    is_transformers_folder,
+    open_transformers_folder,
+    transformers_folders_in,
+)
 from checkpoints.variable_file import VariableFile
 
 
@@ -62,7 +67,8 @@ def open_variables(path: str | os.PathLike[str] | Mapping[str, Any], *, pristine
               file ``checkpoint`` in that folder,
             - an archive (``.tgz``, ``.tar.gz``, ``.tar``, ``.zip``) with one source in it,
             - a frozen graph (``.pb``),
-            - an HDF5 file with a dataset for each variable, or a safetensors file with a tensor for each,
+            - an HDF5 file with a dataset for each variable, or a safetensors file with a tensor for each, or the index
+              of several of them (``.safetensors.index.json``),
             - the folder of a TF-Hub module or another SavedModel, or of MobileNet V1 or V2 in transformers; variables
               get their slim names,
             - arrays by name in memory, or an opened source, which stays open.
@@ -171,7 +177,7 @@ def _open_archive(path: Path, pristine: bool) -> VariableFile:
     with contextlib.ExitStack() as resources:
         folder = resources.enter_context(_folder_of(path))
         try:
-            variables = resources.enter_context(_open(_source_in(folder, path), pristine))
+            variables = resources.enter_context(_open(source_in(folder, path), pristine))
         except CheckpointError as error:
             # The temporary folder means nothing to the user.
             raise CheckpointError(str(error).replace(str(folder), str(path))) from error
@@ -179,8 +185,8 @@ def _open_archive(path: Path, pristine: bool) -> VariableFile:
         return dataclasses.replace(variables, files=(path,), checked=checked, resources=resources.pop_all())
 
 
-def _source_in(folder: Path, archive: Path) -> Path:
-    """Returns the SavedModel with variables in an unpacked archive, or else the checkpoint, frozen graph, HDF5 file.
+def source_in(folder: Path, archive: Path) -> Path:
+    """Returns what to open in an unpacked archive: a SavedModel with variables, or else the first of other kinds.
 
     Of two checkpoints of one network, the folder above them is returned.
     """
@@ -192,7 +198,9 @@ def _source_in(folder: Path, archive: Path) -> Path:
         [the_checkpoint_in(states[0])] if len(states) == 1 else checkpoints_in(folder, "**/*"),
         [graph for graph in graphs if graph.name != "saved_model.pb"],
         graphs,
+        transformers_folders_in(folder),
         sorted([*folder.rglob("*.h5"), *folder.rglob("*.hdf5")]),
+        sorted(folder.rglob(f"*{INDEX_SUFFIX}")),
         sorted(folder.rglob("*.safetensors")),
     )
     for paths in kinds:
@@ -237,6 +245,7 @@ _SOURCES = [
     _Source(_if(Path.is_dir), _open_folder),
     _Source(_if(is_archive), _open_archive),
     _Source(_if(is_hdf5), _always(open_hdf5)),
+    _Source(_if(is_index), _always(open_shards)),
     _Source(_if(is_safetensors), _always(open_safetensors)),
     _Source(v2_prefix, _always(open_checkpoint)),
     _Source(v1_file, _always(open_v1)),

@@ -1,8 +1,8 @@
 """The variables of a folder that Hugging Face's transformers writes for MobileNet V1 or V2, by their slim names.
 
-The folder has ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``. Names, layouts and the rules of the
-widths are those of transformers' ``modeling_mobilenet_v1.py`` and ``modeling_mobilenet_v2.py``. The momentum of its
-batch norms has PyTorch's meaning (the share of the new value) and is not read.
+The folder has ``config.json`` and ``model.safetensors``, its shards or ``pytorch_model.bin``. Names, layouts
+and the rules of the widths are those of transformers' ``modeling_mobilenet_v1.py`` and ``modeling_mobilenet_v2.py``.
+The momentum of its batch norms has PyTorch's meaning (the share of the new value) and is not read.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from checkpoints.inputs import read_json
 from checkpoints.variable_file import Spec, VariableFile
 
 CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 FAMILIES = {"mobilenet_v1": "MobilenetV1", "mobilenet_v2": "MobilenetV2"}
 # What the networks of this project have, which are also transformers' own defaults.
 _FIXED: dict[str, object] = {"num_channels": 3, "hidden_act": "relu6", "tf_padding": True, "layer_norm_eps": 0.001}
@@ -64,6 +64,11 @@ def is_transformers_folder(path: Path) -> bool:
         return _has_weights(path)
 
 
+def transformers_folders_in(folder: Path) -> list[Path]:
+    """Returns a folder and those below it that have a configuration and weights of transformers."""
+    return [file.parent for file in sorted(folder.rglob(CONFIG)) if _has_weights(file.parent)]
+
+
 def read_config(path: Path) -> Config:
     """Reads ``config.json``.
 
@@ -105,7 +110,7 @@ def open_transformers_folder(path: Path) -> VariableFile:
     config = read_config(path)
     with contextlib.ExitStack() as resources:
         tensors = resources.enter_context(_open_weights(path))
-        (file,) = tensors.files
+        file = Path(tensors.path)
         names = _slim_names(config.family, tensors, file)
         keys = {name: key for key, name in names.items()}
         specs = {}
@@ -120,7 +125,7 @@ def open_transformers_folder(path: Path) -> VariableFile:
         return VariableFile(
             path,
             "transformers",
-            (path / CONFIG, file),
+            (path / CONFIG, *tensors.files),
             specs,
             lambda name: np.ascontiguousarray(to_slim(name, tensors[keys[name]])),
             checked=False,
@@ -249,13 +254,12 @@ def _has_weights(path: Path) -> bool:
 
 def _open_weights(path: Path) -> VariableFile:
     from checkpoints.safetensors_file import open_safetensors
+    from checkpoints.safetensors_shards import open_shards
 
-    safe, pickled = (path / name for name in WEIGHTS)
-    if safe.is_file():
-        return open_safetensors(safe)
-    if pickled.is_file():
-        return _open_pickled(pickled)
-    raise CheckpointError(f"{path} has a {CONFIG}, but neither {WEIGHTS[0]} nor {WEIGHTS[1]} next to it.")
+    for name, open_file in zip(WEIGHTS, (open_safetensors, open_shards, _open_pickled), strict=True):
+        if (path / name).is_file():
+            return open_file(path / name)
+    raise CheckpointError(f"{path} has a {CONFIG}, but neither {WEIGHTS[0]} nor {WEIGHTS[-1]} next to it.")
 
 
 def _open_pickled(file: Path) -> VariableFile:

@@ -2,7 +2,9 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+from mobilenets.backend import check_backend
+
+_public_name, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "conversion": ["Conversion", "conversion_of", "convert"],
@@ -15,11 +17,20 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images.files": ["ImagePaths"],
         "images.models": ["open_image_model"],
         "images.prediction": ["predict"],
-        "exporting.inference": ["inference_function"],
-        "keras_file": ["load_model", "save_model"],
+        "runtimes.inference": ["inference_function"],
+        "keras_file": ["load_model"],
         "manifest": ["read_manifest"],
+        "saving": ["save_model"],
         "sources": ["Source", "find_source"],
         "verification": ["verify"],
         "weights": ["assign", "slim_variables"],
     },
 )
+
+
+def __getattr__(name: str):
+    try:
+        return _public_name(name)
+    except ModuleNotFoundError:
+        check_backend()
+        raise

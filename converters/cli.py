@@ -46,3 +46,7 @@ def main():
 
 for command in COMMANDS:
     main.add_command(command)
+
+
+if __name__ == "__main__":
+    main(prog_name="mobilenets")

@@ -1,15 +1,18 @@
 """What a source's graph says that weights do not: strides, and the size and range of the images."""
 
+import contextlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import checkpoints
 import mobilenets
+from checkpoints.reading import source_in
 from converters.errors import ConversionError
 from converters.opening import graph_file, litert_file
 from converters.sources import Variables
 from converters.structure import stride_choices
+from converters.tensorflow_extra import has_tensorflow
 from mobilenets.atrous import atrous
 from mobilenets.families import convolutions
 
@@ -54,8 +57,9 @@ def graph_facts(source: Variables) -> GraphFacts:
         return _facts_of_frozen_graph(graph)
     if (file := litert_file(path)) is not None:
         return _facts_of_litert(file)
-    if checkpoints.is_transformers_folder(path):
-        return _facts_of_transformers(path)
+    with transformers_folder_of(path) as folder:
+        if folder is not None:
+            return _facts_of_transformers(folder, path)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
     if not meta.is_file():
@@ -65,6 +69,8 @@ def graph_facts(source: Variables) -> GraphFacts:
 
 
 def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
+    if not has_tensorflow():
+        return _facts_read_without_running(path)
     from converters.graphs.frozen_graph import FrozenGraph
 
     graph = FrozenGraph(path)
@@ -78,10 +84,34 @@ def _facts_of_frozen_graph(path: pathlib.Path) -> GraphFacts:
     return GraphFacts(graph.strides, graph.image_size, (note,), True, "EXPLICIT" in graph.paddings.values())
 
 
-def _facts_of_transformers(path: pathlib.Path) -> GraphFacts:
+@contextlib.contextmanager
+def transformers_folder_of(path: pathlib.Path) -> Iterator[pathlib.Path | None]:
+    """The folder of transformers that a source is, or that is unpacked from it; None for other sources."""
+    if checkpoints.is_archive(path):
+        with checkpoints.unpacked(path) as folder:
+            inner = source_in(folder, path)
+            yield inner if checkpoints.is_transformers_folder(inner) else None
+    else:
+        yield path if checkpoints.is_transformers_folder(path) else None
+
+
+def _facts_read_without_running(path: pathlib.Path) -> GraphFacts:
+    from converters.graphs.layers import declared_image_size, paddings_of, strides_of
+    from converters.graphs.nodes import read_nodes
+
+    nodes = read_nodes(path)
+    note = (
+        f"TensorFlow is not installed, so {path} was read but not run: its outputs and the range of its images are not "
+        "compared (pip install 'mobilenets[tensorflow]')."
+    )
+    explicit = "EXPLICIT" in paddings_of(nodes).values()
+    return GraphFacts(strides_of(nodes), declared_image_size(nodes), (note,), False, explicit)
+
+
+def _facts_of_transformers(folder: pathlib.Path, path: pathlib.Path) -> GraphFacts:
     from checkpoints.transformers_folder import read_config
 
-    config = read_config(path)
+    config = read_config(folder)
     strides = _network_strides(config.family, output_stride=config.output_stride) if config.output_stride else {}
     values = {"mobilenet_v1": "plain", "mobilenet_v2": "averaged"}[config.family]
     note = (
@@ -112,15 +142,14 @@ def _facts_of_litert(path: pathlib.Path) -> GraphFacts:
 
 def _facts_of_meta_graph(path: pathlib.Path) -> tuple[Strides, bool]:
     """Strides, and whether padding is explicit."""
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
+    from checkpoints.wire import WireError
     from converters.graphs.layers import paddings_of, strides_of
+    from converters.graphs.plain_nodes import plain_nodes_of_meta_graph
 
     try:
-        graph = tf.compat.v1.MetaGraphDef.FromString(path.read_bytes()).graph_def
-        return strides_of(graph), "EXPLICIT" in paddings_of(graph).values()
-    except DecodeError as error:
+        nodes = plain_nodes_of_meta_graph(path.read_bytes())
+        return strides_of(nodes), "EXPLICIT" in paddings_of(nodes).values()
+    except WireError as error:
         raise ConversionError(f"{path}, next to the checkpoint, is damaged: it is no MetaGraphDef.") from error
 
 

@@ -5,7 +5,6 @@ load without an error. And a changed configuration (another epsilon, another str
 manifest pins every slim variable by its checksum and every layer by its arguments, so that both are detected.
 """
 
-import importlib.metadata
 import pathlib
 from collections.abc import Mapping
 
@@ -18,7 +17,9 @@ from converters.differences import Difference, differences
 from converters.errors import ConversionError
 from converters.manifest_file import FORMAT, FORMAT_VERSION, manifest_path, manifests_of, read_manifest, with_id
 from converters.structure import structure
+from converters.versions import versions
 from converters.weights import slim_variables
+from mobilenets.initial_values import without_random_values
 
 __all__ = [
     "configured_structure",
@@ -55,7 +56,7 @@ def manifest_of(conversion: Conversion, verification: Mapping[str, Mapping] | No
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "created_with": {name: importlib.metadata.version(name) for name in ("keras", "tensorflow", "numpy")},
+        "created_with": versions(),
         "source": {
             "path": conversion.source,
             "format": conversion.source_format,
@@ -84,7 +85,8 @@ def configured_structure(manifest: Mapping) -> dict[str, str]:
         key: value for key, value in manifest["configuration"].items() if key not in ("family", "name", "ends_at")
     }
     try:
-        return structure(mobilenets.CONSTRUCTORS[manifest["configuration"]["family"]](**configuration))
+        with without_random_values():
+            return structure(mobilenets.CONSTRUCTORS[manifest["configuration"]["family"]](**configuration))
     except (KeyError, TypeError, ValueError) as error:
         raise ConversionError(f"A manifest has a configuration of no network: {checkpoints.reason(error)}.") from error
 

@@ -58,6 +58,23 @@ def litert_file(origin: object) -> pathlib.Path | None:
     return path if path.suffix == ".tflite" and path.is_file() else None
 
 
+def is_hub_module(path: object) -> bool:
+    """Whether ``path`` is the folder of a SavedModel that can be run here.
+
+    Other SavedModels are sources of weights: those without variables, those of serving functions, renamed graphs.
+    """
+    from checkpoints.hub_module import PLAIN, saved_model_kind
+    from checkpoints.locate import saved_model
+
+    if not isinstance(path, str | pathlib.Path) or saved_model(pathlib.Path(path)) is None:
+        return False
+    folder = pathlib.Path(path)
+    try:
+        return folder.is_dir() and saved_model_kind(folder) != PLAIN
+    except checkpoints.CheckpointError:
+        return True  # opening it raises an error that names the damage
+
+
 def _open_litert(path: pathlib.Path) -> checkpoints.VariableFile:
     from converters.litert.network import LiteRTNetwork
 
@@ -84,10 +101,10 @@ def is_folded(names: Iterable[str]) -> bool:
 def _open_graph(path: pathlib.Path) -> checkpoints.VariableFile:
     from checkpoints.frozen_graph import open_frozen_graph
     from converters.graphs.folded import constants_by_name, folded_variables, has_named_variables, network_nodes
-    from converters.graphs.nodes import by_name, read_graph
+    from converters.graphs.nodes import read_nodes
 
     try:
-        network = dict(network_nodes(by_name(read_graph(path), path), path))
+        network = dict(network_nodes(read_nodes(path), path))
         variables = open_frozen_graph(path, constants_by_name(network))
     except OSError as error:
         raise checkpoints.CheckpointError(f"{path} cannot be read: {error.strerror}.") from error

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,11 +76,20 @@ def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
 
 
 def _closest_options(family: str, shapes: Mapping[str, tuple]) -> list[dict[str, Any]]:
-    """The options whose variables have the names in ``shapes``, or those that come closest."""
+    """The options whose kernels have the names in ``shapes``, or those that come closest.
+
+    Kernels have the same names where batch norms are folded.
+    """
     choices = option_choices(family)
-    names = {name for name in shapes if "/Logits/" not in name}
-    distances = [len(names ^ mobilenets.variable_shapes(family, 1.0, None, **options).keys()) for options in choices]
+    kernels = _kernels(shapes)
+    distances = [
+        len(kernels ^ _kernels(mobilenets.variable_shapes(family, 1.0, None, **options))) for options in choices
+    ]
     return [options for options, distance in zip(choices, distances, strict=True) if distance == min(distances)]
+
+
+def _kernels(names: Iterable[str]) -> set[str]:
+    return {name for name in names if name.endswith("weights") and "/Logits/" not in name}
 
 
 def image_channels(shapes: Mapping[str, tuple]) -> int:

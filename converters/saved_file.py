@@ -8,21 +8,23 @@ import checkpoints
 from converters.conversion import Conversion
 from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
-from converters.exporting import transformers_run
-from converters.graph_facts import graph_facts, options_for
-from converters.hub.module import is_hub_module
+from converters.graph_facts import graph_facts, options_for, transformers_folder_of
 from converters.keras_file import open_keras_file
-from converters.opening import graph_file, litert_file
-from converters.parity.report import Report, WeightRow
+from converters.opening import graph_file, is_hub_module, litert_file
+from converters.output_verification import verify_outputs
+from converters.parity import transformers_run
+from converters.parity.report import Report
+from converters.parity.rows import WeightRow
 from converters.parity.weights import compared_structure, verify_saved
 from converters.sources import Variables
 from converters.structure import structure
-from converters.verification import verify_outputs
+from converters.tensorflow_extra import has_tensorflow
 from converters.weights import slim_variables
 from mobilenets.families import FAMILIES
 
 NO_GRAPH = "not compared, the source has no graph (strides and padding are those of the published network)"
 NOT_INSTALLED = "not compared, transformers is not installed, which would run the source (mobilenets[transformers])"
+NO_TENSORFLOW = "not compared, TensorFlow is not installed, which would run the source (mobilenets[tensorflow])"
 META_GRAPH = "not compared, the source has no graph that can be run (strides are those of its .meta file)"
 
 
@@ -50,7 +52,9 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
     if reports[0].passed:
         # The graph in such an archive has the averaged values.
         with runnable_graph({} if conversion.copy == PRISTINE else conversion.origin) as graph:
-            if graph is not None:
+            if graph is not None and not has_tensorflow():
+                outcome["outputs"]["result"] = NO_TENSORFLOW
+            elif graph is not None:
                 try:
                     reports.append(verify_outputs(name, model, graph, conversion.source, partial=partial))
                     outcome["outputs"] = _outputs_result(reports[1])
@@ -59,7 +63,7 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
                         raise
                     # A graph next to a checkpoint may be of another size, or have operations for detection around it.
                     outcome["outputs"]["result"] = f"not compared with the graph next to the checkpoint: {error}"
-            elif _is_transformers_folder(conversion.origin):
+            elif conversion.source_format == "transformers":
                 outcome["outputs"]["result"] = NOT_INSTALLED
             elif _has_strides_of_meta_file(conversion):
                 outcome["outputs"]["result"] = META_GRAPH
@@ -76,12 +80,9 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
 
 
 def _is_source(graph: pathlib.Path, origin: Variables) -> bool:
-    """Whether the weights came from the graph or module itself, or from an archive of it."""
-    return is_hub_module(graph) or (not isinstance(origin, Mapping) and graph == pathlib.Path(origin))
-
-
-def _is_transformers_folder(origin: Variables) -> bool:
-    return not isinstance(origin, Mapping) and checkpoints.is_transformers_folder(pathlib.Path(origin))
+    """Whether the weights came from the graph, module or folder of transformers itself, or from an archive of it."""
+    is_folder = is_hub_module(graph) or checkpoints.is_transformers_folder(graph)
+    return is_folder or (not isinstance(origin, Mapping) and graph == pathlib.Path(origin))
 
 
 def _has_strides_of_meta_file(conversion: Conversion) -> bool:
@@ -115,7 +116,7 @@ def _weights_result(report: Report) -> dict:
 
 def _outputs_result(report: Report) -> dict:
     if report.agreement:
-        least = min(report.output_rows, key=lambda row: row.cosine)
+        least = report.least_similar
         result = (
             f"agreement, not parity: {report.compared} of the model's {report.endpoints} endpoints agree with the "
             f"8-bit source; the least cosine similarity, of {least.name}, is {least.cosine:.4f}"
@@ -152,14 +153,18 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
     if (graph := graph_file(path) or litert_file(path)) is not None:
         yield graph
     elif checkpoints.is_archive(path):
-        with checkpoints.unpacked(path) as folder:
-            yield _graph_in(folder)
+        with checkpoints.unpacked(path) as folder, transformers_folder_of(path) as inner:
+            yield _graph_in(folder) if inner is None else _if_installed(inner)
     elif checkpoints.is_transformers_folder(path):
-        yield path if transformers_run.is_installed() else None
+        yield _if_installed(path)
     elif path.is_dir():
         yield _graph_in(path)
     else:
         yield None
+
+
+def _if_installed(folder: pathlib.Path) -> pathlib.Path | None:
+    return folder if transformers_run.is_installed() else None
 
 
 def _graph_in(folder: pathlib.Path) -> pathlib.Path | None:

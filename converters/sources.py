@@ -11,7 +11,7 @@ import numpy as np
 
 import checkpoints
 import mobilenets
-from checkpoints.locate import graph_named_saved_model, saved_model
+from checkpoints.locate import graph_named_saved_model, saved_model, v1_file, v2_prefix
 from converters.errors import ConversionError
 
 # What `checkpoints.open_variables` opens: a path, or `{slim variable name: array}`.
@@ -27,11 +27,13 @@ class Source:
         path: what to open: a path, or ``{slim variable name: array}``.
         published: the name of the published model that the user named, whose archive was fetched; None for a path.
         fetched_from: the URL or path that the archive came from; None for a path.
+        replaces: the name of the published archive that no source had, if `path` is something else in its place.
     """
 
     path: Variables
     published: str | None = None
     fetched_from: str | None = None
+    replaces: str | None = None
 
     @contextlib.contextmanager
     def unpacked(self) -> Iterator[None]:
@@ -90,4 +92,30 @@ def find_source(
         return Source(name_or_path)
     module = mobilenets.module_path(str(name_or_path))
     file = checkpoints.fetched(module or info.name, progress=progress, allow_unpinned=allow_unpinned)
-    return Source(file.path, info.name, file.origin)
+    archives = [archive.url.rpartition("/")[2] for archive in info.archives]
+    return Source(file.path, info.name, file.origin, None if module or file.path.name in archives else archives[0])
+
+
+def is_path(text: str) -> bool:
+    """Whether a text is the path of a file or a folder, or the prefix of a checkpoint."""
+    path = Path(text)
+    return path.exists() or bool(v2_prefix(path) or v1_file(path))
+
+
+def check_there(text: str) -> None:
+    """Refuses what is neither a path nor a name, without TensorFlow and without a download.
+
+    Raises:
+        ConversionError: it begins like the name of a published model, but there is no such model.
+        FileNotFoundError: it is another text.
+    """
+    path = Path(text)
+    if is_path(text) or text.startswith("hf://"):
+        return
+    if text.endswith(".keras"):
+        raise FileNotFoundError(f"The model {text} does not exist.")
+    try:
+        mobilenets.get_model_info(text)
+    except ValueError:
+        find_source(text)
+        checkpoints.open_variables(path).close()  # its error names similar files

@@ -17,6 +17,7 @@ from converters.recognition import Network, recognise
 from converters.weights import weights_by_slim_name
 from mobilenets.blocks import rescales_inputs
 from mobilenets.families import FAMILIES
+from mobilenets.initial_values import without_random_values
 
 _KERNEL = ("kernel_size", "strides", "padding", "dilation_rate", "data_format", "activation", "use_bias")
 _POOL = ("pool_size", "strides", "padding", "data_format")
@@ -119,7 +120,8 @@ def published_structure(model: keras.Model) -> dict[str, str]:
     names = weights_by_slim_name(model)
     best: dict[str, str] = {}
     for options in stride_choices(network.family):
-        complete = mobilenets.CONSTRUCTORS[network.family](**arguments, **options)
+        with without_random_values():
+            complete = mobilenets.CONSTRUCTORS[network.family](**arguments, **options)
         built = cut(complete, network, names)[0]
         expected = structure(mobilenets.fuse(built) if is_folded(names) else built)
         if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):

@@ -11,30 +11,18 @@ import keras
 import numpy as np
 
 import checkpoints
-import mobilenets
 from converters.copies import open_copy
 from converters.errors import ConversionError
-from converters.exporting.transformers_run import run_folder
-from converters.graphs.frozen_graph import FrozenGraph
-from converters.hub.comparison import compare_with_module
-from converters.hub.module import is_hub_module, open_hub_module
 from converters.keras_file import open_keras_file
-from converters.litert.reference import LiteRTReference
 from converters.manifest_file import is_of_another
-from converters.opening import graph_file, is_folded, litert_file, open_source
-from converters.parity.agreement import agreement_report
-from converters.parity.comparison import FLOORS, compare_outputs
-from converters.parity.exact import exact_values, with_default
-from converters.parity.outputs import own_outputs
-from converters.parity.report import OutputRow, Report
+from converters.opening import graph_file, is_hub_module, open_source
+from converters.output_verification import verify_outputs
+from converters.parity.comparison import FLOORS
+from converters.parity.report import Report
 from converters.parity.weights import verify_manifest, verify_structure, verify_variables
 from converters.sources import Source, Variables, find_source
-from converters.text import few
-from converters.weights import slim_variables, weights_by_slim_name
+from converters.weights import slim_variables
 from mobilenets.options import check_momentum
-
-SEED = 0
-EPSILON_ROUNDING = 2.0**-23  # graphs hold a batch norm's epsilon as a float32
 
 
 def verify(
@@ -127,31 +115,6 @@ def _verify_weights(name, network, variables, reference, ema, published, scope) 
     return report if network is None else verify_structure(report, network)
 
 
-def verify_outputs(
-    name: str,
-    model: keras.Model,
-    path: str | os.PathLike[str],
-    reference: str,
-    images: np.ndarray | None = None,
-    tolerance: float | None = None,
-    dtype: str | None = None,
-    momentum: float = 0.99,
-    partial: bool = False,
-) -> Report:
-    """Compares the outputs of a model with those of a frozen graph, a hub module or transformers; see `verify`.
-
-    Args:
-        path: of the graph, the module's folder, or a folder of transformers, which is installed.
-        reference: what to call it in the report.
-    """
-    if checkpoints.is_transformers_folder(pathlib.Path(path)):
-        return _with_transformers(name, model, path, reference, images, tolerance, partial)
-    graph = graph_file(path)
-    compare = _with_module if graph is None and is_hub_module(path) else _with_graph
-    path = graph or path
-    return compare(name, model, path, reference, images, tolerance, dtype, momentum, partial)
-
-
 def _check_order(model: object, reference: object) -> None:
     if isinstance(reference, keras.Model) or _is_keras_file(reference):
         raise ConversionError(
@@ -202,131 +165,3 @@ def _variables(
     else:
         with open_source(model) as variables:
             yield None, variables
-
-
-def _with_graph(name, model, path, reference, images, tolerance, dtype, _, partial) -> Report:
-    graph: FrozenGraph | LiteRTReference
-    if litert_file(path) is None:
-        graph = FrozenGraph(path, float64=dtype == "float64")
-    elif dtype == "float64":
-        raise ConversionError(f"{reference} is a LiteRT model, which computes in float32 or in integers only.")
-    else:
-        graph = LiteRTReference(path)
-    if graph.channels != model.input_shape[3]:
-        raise ConversionError(
-            f"The model takes images of {model.input_shape[3]} channels, the reference of {graph.channels}."
-        )
-    images, note = _images(model, graph.image_size, images)
-    expected = graph.run(images)
-    endpoints = mobilenets.endpoints(model)
-    if not endpoints.keys() & expected.keys():
-        raise ConversionError(
-            f"{name} and {reference} are different networks and share no endpoint: {few(endpoints, 5)} in the model, "
-            f"{few(expected, 5)} in the reference."
-        )
-    folded_model = is_folded(weights_by_slim_name(model))
-    folded = graph.scales_outputs if folded_model else graph.folded
-    exact = exact_values(model, images, folded=folded, float64=graph.dtype == "float64")
-    rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), graph.dtype, tolerance)
-    if isinstance(graph, LiteRTReference):
-        if graph.quantized:
-            return agreement_report(name, reference, rows, note, endpoints, partial)
-    else:
-        rows += _epsilon_rows(model, graph.epsilons)
-    notes = [note, f"The reference was computed in {graph.dtype}."]
-    if folded:
-        notes.append(
-            f"Batch norms are folded into the weights of the {'model' if folded_model else 'reference'}, which rounds "
-            "them; the bound allows for it."
-        )
-    if graph.trains:
-        notes.append(
-            "The reference runs in training mode (is_training=True): its batch norms compute with the statistics of "
-            "the batch, and its outputs differ from those in inference mode."
-        )
-    least = FLOORS[graph.dtype] if tolerance is None else tolerance
-    return _report(name, reference, rows, least, notes, endpoints, partial)
-
-
-def _epsilon_rows(model: keras.Model, epsilons: Mapping[str, float]) -> tuple[OutputRow, ...]:
-    """A row for each batch norm whose epsilon is not the graph's: a small change of it is within float32 rounding."""
-    layers = {mobilenets.slim_name(layer.name): layer for layer in model.layers}
-    rows = []
-    for scope, expected in epsilons.items():
-        ours = getattr(layers.get(scope), "epsilon", expected)
-        difference = abs(ours - expected)
-        if difference > EPSILON_ROUNDING * abs(expected):
-            error = difference / max(abs(ours), 1e-30)
-            rows.append(
-                OutputRow(
-                    f"layer {scope}: epsilon", (), (), error, 0.0, EPSILON_ROUNDING, None, difference, 1.0, None, False
-                )
-            )
-    return tuple(rows)
-
-
-def _with_module(name, model, path, reference, images, tolerance, dtype, momentum, partial) -> Report:
-    if dtype == "float64":
-        raise ConversionError(f"{reference} is a hub module, which computes in float32 only.")
-    module = open_hub_module(path)
-    images, note = _images(model, module.image_size, images)
-    rows = compare_with_module(model, module, images.astype(np.float32), tolerance, momentum)
-    trained = (
-        f"In training mode with batch norm momentum {momentum:g}."
-        if module.takes_momentum
-        else "In training mode without moving statistics: the module takes no momentum (since version 3 they do)."
-    )
-    least = FLOORS["float32"] if tolerance is None else tolerance
-    return _report(name, reference, rows, least, [note, trained], mobilenets.endpoints(model), partial)
-
-
-def _with_transformers(name, model, path, reference, images, tolerance, partial) -> Report:
-    images, note = _images(model, (None, None), images)
-    expected = run_folder(path, 2 * images - 1)
-    exact = exact_values(model, images)
-    rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), "float32", tolerance)
-    least = FLOORS["float32"] if tolerance is None else tolerance
-    notes = [note, "The reference was computed by transformers in float32."]
-    return _report(name, reference, rows, least, notes, mobilenets.endpoints(model), partial)
-
-
-def _report(name, reference, rows, tolerance, notes, endpoints, partial) -> Report:
-    report = Report("outputs", name, reference, rows, tolerance, tuple(notes), len(endpoints), partial)
-    missing = [endpoint for endpoint in endpoints if endpoint not in {row.name for row in rows}]
-    if missing:
-        notes.append(f"The reference has no {few(missing, 5)}.")
-    if not report.enough:
-        notes.append(
-            "Fewer than half of the model's endpoints were compared, so this proves too little to pass; say --partial "
-            "(partial=True) if they are enough for you."
-        )
-    return Report("outputs", name, reference, rows, tolerance, tuple(notes), len(endpoints), partial)
-
-
-def _images(
-    model: keras.Model, reference_size: tuple[int | None, int | None], images: np.ndarray | None
-) -> tuple[np.ndarray, str]:
-    """The images to compare on, of the size that both sides take, and a note on them."""
-    size, channels = [], model.input_shape[3]
-    for ours, theirs in zip(model.input_shape[1:3], reference_size, strict=True):
-        if None not in (ours, theirs) and ours != theirs:
-            raise ConversionError(
-                f"The model takes images of {model.input_shape[1:3]}, the reference {reference_size}."
-            )
-        size.append(ours or theirs)
-    if images is None:
-        height, width = (length or 224 for length in size)
-        noise = np.random.default_rng(SEED).uniform(size=(2, height, width, channels)).astype(np.float32)
-        return noise, f"On 2 images of {height}x{width} seeded noise (seed {SEED})."
-    images = np.asarray(images)
-    expected = (len(images) if images.ndim else 0, *size, channels)
-    if (
-        images.ndim != 4
-        or not len(images)
-        or any(want not in (None, have) for want, have in zip(expected, images.shape, strict=True))
-    ):
-        raise ConversionError(
-            f"The images have the shape {images.shape}; expected (batch, {size[0]}, {size[1]}, {channels})."
-        )
-    mobilenets.check_image_range(images)
-    return images, f"On {len(images)} images of the caller."

@@ -16,14 +16,14 @@ import tempfile
 
 import click
 
-from converters.commands.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_keras_quietly
 
-import_tensorflow_quietly()
+import_keras_quietly()
 
 import checkpoints
 import converters
 from converters.commands.console import unusable_input_as_sentence
-from converters.hub.module import is_hub_module
+from converters.opening import is_hub_module
 from converters.parity.report_text import report_text
 from converters.text import facts_table, text_of
 from tests.oracle.files import freeze, write_checkpoint

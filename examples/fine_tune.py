@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import click
 
-from converters.commands.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_keras_quietly
 
-import_tensorflow_quietly()
+import_keras_quietly()
 
 import keras
 import matplotlib.pyplot as plt
@@ -25,6 +25,7 @@ import tensorflow as tf
 import converters
 import mobilenets
 from converters.commands.console import unusable_input_as_sentence
+from converters.images.pipeline import without_autotuner
 from examples.shapes import CLASSES, make_shapes
 from tests.oracle.files import write_checkpoint
 
@@ -92,7 +93,8 @@ def main(context, checkpoint, data, output, epochs):
     keras.utils.set_random_seed(1)
     with tempfile.TemporaryDirectory() as folder, unusable_input_as_sentence():
         size = FOLDER_SIZE if data else SHAPES_SIZE
-        labels, train, test = pictures(data) if data else drawn_shapes()
+        labels, *datasets = pictures(data) if data else drawn_shapes()
+        train, test = map(without_autotuner, datasets)
         if not checkpoint:
             click.echo("Making a slim checkpoint of mobilenet_v1_0.25 with tf-slim ...")
             checkpoint = pathlib.Path(folder) / "mobilenet_v1_0.25.ckpt"

@@ -2,8 +2,11 @@
 
 import lazy_loader
 
+from mobilenets.backend import check_backend, choose_backend
+
 # The public names are declared in __init__.pyi. Each is imported on first use, so the table of models needs no Keras.
 _public_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+choose_backend()
 
 
 def __getattr__(name: str):
@@ -11,4 +14,8 @@ def __getattr__(name: str):
         from importlib.metadata import version
 
         return version("mobilenets")
-    return _public_name(name)
+    try:
+        return _public_name(name)
+    except ModuleNotFoundError:
+        check_backend()
+        raise

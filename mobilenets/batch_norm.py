@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import keras
 from keras import ops
 
+from mobilenets.initial_values import without_random_values
 from mobilenets.options import check_momentum
 
 
@@ -75,7 +76,8 @@ def with_batch_norm(
 
     images = model.inputs[0]
     inputs = keras.Input(input_shape or images.shape[1:], dtype=images.dtype, name=images.name)
-    copy = keras.models.clone_model(model, input_tensors=inputs, clone_function=copied)
+    with without_random_values():
+        copy = keras.models.clone_model(model, input_tensors=inputs, clone_function=copied)
     copy.set_weights(model.get_weights())
     return copy
 

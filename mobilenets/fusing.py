@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from mobilenets.initial_values import without_random_values
+
 # Type of a convolution -> its weight whose last axes are the output channels.
 KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "kernel", "SeparableConv2D": "pointwise_kernel"}
 
@@ -60,7 +62,8 @@ def fuse(model: keras.Model) -> keras.Model:
         # A folded batch norm passes its input on.
         return keras.tree.flatten([args, kwargs])[0] if layer.name in convolutions else layer(*args, **kwargs)
 
-    fused = keras.models.clone_model(graph, clone_function=clone, call_function=call)
+    with without_random_values():
+        fused = keras.models.clone_model(graph, clone_function=clone, call_function=call)
     for layer in fused.layers:
         if layer.name in batch_norms:
             values = fold(graph.get_layer(layer.name), batch_norms[layer.name])

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from mobilenets.initial_values import without_random_values
+
 PREPARATION = (keras.layers.Resizing, keras.layers.CenterCrop)
 """Layers that bring images of any size to the size of the network."""
 
@@ -41,7 +43,8 @@ def flat(model: keras.Model) -> keras.Model:
     size = _prepared_shape(model)
     image = model.inputs[0]
     inputs = keras.Input(size or image.shape[1:], dtype=image.dtype, name=image.name.split(":")[0])
-    copy = keras.Model(inputs, copies.run(model, inputs), name=model.name)
+    with without_random_values():
+        copy = keras.Model(inputs, copies.run(model, inputs), name=model.name)
     copies.set_weights()
     return copy
 

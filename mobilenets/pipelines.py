@@ -8,14 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from mobilenets.initial_values import without_random_values
 from mobilenets.nesting import Copies, flat
 from mobilenets.pixel_range import image_range
-from mobilenets.preprocessing import preprocess, resize
+from mobilenets.preprocessing import ASPECT_RATIOS, CENTRAL_FRACTION, SMALLEST_AREA, preprocess, resize
 from mobilenets.published import ModelInfo, get_model_info
-
-CENTRAL_FRACTION = 0.875
-SMALLEST_AREA = 0.35
-ASPECT_RATIOS = (3 / 4, 4 / 3)
 
 
 def image_pipeline(
@@ -144,6 +141,7 @@ def include_preprocessing(model: keras.Model) -> keras.Model:
     if (low, high) != (0.0, 255.0):
         prepared = keras.layers.Rescaling((high - low) / 255, low, name="rescale_pixels")(prepared)
     copies = Copies()
-    served = keras.Model(images, copies.run(network, prepared), name=model.name)
+    with without_random_values():
+        served = keras.Model(images, copies.run(network, prepared), name=model.name)
     copies.set_weights()
     return served

@@ -2,8 +2,15 @@
 
 import numpy as np
 
+CENTRAL_FRACTION = 0.875  # of the height and of the width, in evaluation
+# Of the random parts in training: the least share of the area, and the limits of width / height.
+SMALLEST_AREA = 0.35
+ASPECT_RATIOS = (3 / 4, 4 / 3)
 
-def preprocess(image: np.ndarray, image_size: int | tuple[int, int], central_fraction: float = 0.875) -> np.ndarray:
+
+def preprocess(
+    image: np.ndarray, image_size: int | tuple[int, int], central_fraction: float = CENTRAL_FRACTION
+) -> np.ndarray:
     """Crops and resizes an image as slim's evaluation does (``inception_preprocessing.py: preprocess_for_eval``).
 
     The central part of the image is resized; the aspect ratio is not kept. The resizing is TensorFlow's
@@ -34,18 +41,23 @@ def preprocess(image: np.ndarray, image_size: int | tuple[int, int], central_fra
         raise ValueError(f"image_size must be at least 1, not {image_size!r}.")
     top, left = (int((size - size * central_fraction) / 2) for size in image.shape[:2])
     middle = image[top : image.shape[0] - top, left : image.shape[1] - left]
-    # All computation is in float32, to round as TensorFlow does.
-    pixels = middle.astype(np.float32) * np.float32(1 / 255)
-    columns = resize(pixels, width, axis=1)
-    return resize(columns, height, axis=0)
+    return resize(resize(middle, width, axis=1), height, axis=0)
 
 
 def resize(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Resizes one axis (legacy bilinear): pixel ``i`` of the result is at ``i * old / new`` of the source."""
+    """Resizes one axis (legacy bilinear): pixel ``i`` of the result is at ``i * old / new`` of the source.
+
+    Bytes become floats in [0, 1]. All computation is in float32, to round as TensorFlow does.
+    """
     old = pixels.shape[axis]
     position = np.arange(size, dtype=np.float32) * (np.float32(old) / np.float32(size))
     lower = np.floor(position).astype(np.int64)
     upper = np.minimum(lower + 1, old - 1)
     weight = np.expand_dims(position - lower.astype(np.float32), tuple(d for d in range(3) if d != axis))
-    below, above = pixels.take(lower, axis), pixels.take(upper, axis)
+    below, above = _floats(pixels.take(lower, axis)), _floats(pixels.take(upper, axis))
     return below + (above - below) * weight
+
+
+def _floats(pixels: np.ndarray) -> np.ndarray:
+    # Only the pixels that are used: a large image is never kept as floats.
+    return pixels.astype(np.float32) * np.float32(1 / 255) if pixels.dtype == np.uint8 else pixels

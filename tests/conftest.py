@@ -51,6 +51,13 @@ def _released_memory():
     gc.collect()
 
 
+@pytest.fixture(autouse=True)
+def _no_kept_networks(request, monkeypatch):
+    """Without the conversion of every network that `predict` runs, which takes seconds, but where it is tested."""
+    if request.module.__name__ != "tests.test_predict_kept":
+        monkeypatch.setattr("converters.images.kept_classifier.MOST_IMAGES", 0)
+
+
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """The folder ``shared`` next to the checkout: real weights, a real hub module, photographs."""

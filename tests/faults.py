@@ -311,7 +311,8 @@ def main(*checkpoints_and_graphs: str) -> None:
     import tempfile
 
     from converters.graphs.frozen_graph import FrozenGraph
-    from converters.hub.module import is_hub_module, open_hub_module
+    from converters.hub.module import open_hub_module
+    from converters.opening import is_hub_module
     from tests.oracle.files import freeze
     from tests.oracle.recipes import made_up_variables
     from tests.oracle.run import variable_shapes

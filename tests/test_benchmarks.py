@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks import conversion, latency, machine, processes, results, savings, timing, training
+from benchmarks import conversion, jobs, latency, machine, pictures, processes, results, savings, timing, training
 from benchmarks.__main__ import SECTIONS
 from benchmarks.peers import CONTENDERS, OURS
 from benchmarks.subjects import Subject, Work
@@ -274,3 +274,40 @@ def test_conversion_is_judged_by_the_bare_import():
     rows = [conversion.row(name, [one]) for name, one in runs.items()]
     found = [(target.found, target.met) for target in conversion.targets(rows, checkpoint_bytes=40 * 2**20)]
     assert found == [(1.5, True), (3.0, True), (0.1, True)]
+
+
+def test_pictures_are_seeded_and_photograph_like(tmp_path, monkeypatch):
+    monkeypatch.setitem(pictures.DISTINCT, pictures.SMALL, 2)
+    folder = pictures.write_pictures(tmp_path / "pictures", pictures.SMALL, 3)
+    files = sorted(folder.iterdir())
+    sizes = [file.stat().st_size for file in files]
+    assert len(files) == 3 and files[0].samefile(files[2]) and not files[0].samefile(files[1])
+    # A photograph has one to four bits per pixel at this quality; a plain area less, and noise more.
+    assert all(1 < 8 * size / (500 * 375) < 4 for size in sizes)
+    np.testing.assert_array_equal(pictures.picture((50, 40), 1), pictures.picture((50, 40), 1))
+
+
+def test_targets_of_jobs_are_ratios_of_images_a_second():
+    speeds = {"embed --runtime auto, warm": 100.0, "limit": 110.0, "ONNX Runtime, Pillow": 50.0}
+    rows = [{"process": name, "images/s": speed} for name, speed in speeds.items()]
+    limit, peer = jobs.targets_of(Work("mobilenet_v2", 0.35, 96), rows)
+    assert (limit.found, limit.met) == (pytest.approx(1.1), True)
+    assert (peer.found, peer.at_least, peer.met) == (2.0, True, True) and "ONNX Runtime, Pillow" in peer.what
+
+
+def test_what_is_not_installed_is_left_out_of_the_jobs(monkeypatch):
+    monkeypatch.setattr(jobs.importlib.util, "find_spec", lambda name: None if name in ("timm", "openvino") else name)
+    assert jobs.absent(quick=False) == {
+        "PyTorch, timm": "not installed: timm",
+        "embed --runtime openvino": "not installed: openvino",
+    }
+    assert jobs.absent(quick=True)["Beam"] == "not in a quick run"
+
+
+def test_a_program_beside_which_embed_is_measured(tmp_path, capsys):
+    from benchmarks import job_programs
+
+    pictures.write_pictures(tmp_path / "pictures", pictures.SMALL, 2)
+    job_programs.main(job_programs.DECODE, str(tmp_path / "pictures"), "32", "0.35", str(tmp_path))
+    count, seconds = capsys.readouterr().out.split()
+    assert count == "2" and float(seconds) > 0

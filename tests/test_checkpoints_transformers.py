@@ -10,7 +10,7 @@ import safetensors.numpy
 
 import checkpoints
 import converters
-from converters.exporting import transformers_run
+from converters.parity import transformers_run
 
 V1_STRIDES = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1]
 V2_WIDTHS = [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]

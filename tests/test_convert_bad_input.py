@@ -65,10 +65,10 @@ def test_a_file_that_does_not_fit(variables, change, sign, version, tmp_path):
     assert "wrong.ckpt" in str(error.value) and sign in str(error.value)
 
 
-@pytest.mark.parametrize("said", [0.5, 0.75, 1.0, 0.2])
-def test_wrong_multiplier(variables, said):
-    with pytest.raises(ConversionError, match=f"depth multiplier 0.25, not {said:g}: MobilenetV1/.* channels where"):
-        converters.convert(variables, depth_multiplier=said)
+@pytest.mark.parametrize("stated", [0.5, 0.75, 1.0, 0.2])
+def test_wrong_multiplier(variables, stated):
+    with pytest.raises(ConversionError, match=f"depth multiplier 0.25, not {stated:g}: MobilenetV1/.* channels where"):
+        converters.convert(variables, depth_multiplier=stated)
 
 
 def test_wrong_name(variables):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from converters.cli import main
 from converters.commands.evaluate import evaluate_command
 from converters.conversion import conversion_of
-from converters.keras_file import save_model
+from converters.saving import save_model
 
 
 def invoke(*arguments):

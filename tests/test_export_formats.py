@@ -39,9 +39,9 @@ def run_saved_model(path, images):
 
 def run_litert(path, images):
     """One image at a time, by the plain calls."""
-    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = tf.lite.Interpreter(str(path))
+    interpreter = Interpreter(str(path))
     interpreter.allocate_tensors()
     outputs = []
     for image in images:
@@ -145,7 +145,6 @@ def test_saved_models_keep_the_dtype_policy(policy, tmp_path):
 
 @pytest.mark.parametrize("family", CONSTRUCTORS)
 def test_quantized_litert(family, tmp_path):
-    import tensorflow as tf
 
     model = network(family)
     images = made_up_images(64, 64, batch=24, seed=2)
@@ -167,7 +166,9 @@ def test_quantized_litert(family, tmp_path):
         path = tmp_path / f"{quantization}.tflite"
         assert difference(run_litert(path, others), expected) <= tolerance
 
-    interpreter = tf.lite.Interpreter(str(tmp_path / "int8.tflite"))
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(tmp_path / "int8.tflite"))
     interpreter.allocate_tensors()
     convolutions = [op for op in interpreter._get_ops_details() if op["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D")]
     dtypes = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}

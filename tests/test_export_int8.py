@@ -31,7 +31,6 @@ def test_the_range_of_the_whole_model(family):
 
 @pytest.mark.long
 def test_full_integer_with_a_fixed_batch(tmp_path):
-    import tensorflow as tf
 
     inner = network("mobilenet_v1")
     model = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Rescaling(1 / 255), inner])
@@ -41,7 +40,10 @@ def test_full_integer_with_a_fixed_batch(tmp_path):
     )
     assert export.input_range == (0, 255) and export.top1_agreement is not None
     assert "1x64x64x3 (uint8; RGB, channels last) in [0, 255]" in str(export)
-    interpreter = tf.lite.Interpreter(str(path))
+    assert f'and gives logits "{export.output_name}" 1x11 (uint8, by its scale and zero point)' in str(export)
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert list(source["shape_signature"]) == [1, 64, 64, 3]
     assert source["dtype"] == result["dtype"] == np.uint8

@@ -51,7 +51,7 @@ def test_models_with_several_outputs_are_refused(model, tmp_path):
         converters.export(taps, tmp_path / "model", "savedmodel")
 
 
-@pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+@pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml"), ("litert", ".tflite")])
 def test_missing_packages_are_named_with_the_extra(format, suffix, model, tmp_path, monkeypatch):
     found = importlib.util.find_spec
     hidden = formats.FORMATS[format].packages[0]
@@ -70,7 +70,7 @@ def test_too_old_a_keras_is_named(model, tmp_path, monkeypatch):
 def test_a_mismatch_is_an_error_and_not_written(format, name, model, tmp_path, monkeypatch):
     other = keras.models.clone_model(model)
     monkeypatch.setattr(mobilenets, "fuse", lambda model: other)
-    with pytest.raises(exports.ExportMismatch, match="was not written: tensorflow"):
+    with pytest.raises(exports.ExportMismatch, match=f"was not written: {formats.FORMATS[format].runtime}"):
         converters.export(model, tmp_path / name, format)
     assert not list(tmp_path.iterdir())
 

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import checkpoints
 import converters
 import mobilenets
-from checkpoints import archives, hugging_face, kaggle, origins
+from checkpoints import archives, hugging_face, kaggle, origins, search
 from checkpoints.reach import unreachable
 from converters.cli import main
 from converters.sources import find_source
@@ -179,7 +179,7 @@ def test_a_folder_as_mirror(servers, tmp_path, monkeypatch):
 )
 def test_the_list_of_mirrors(text, bases, monkeypatch):
     monkeypatch.setenv("MOBILENETS_MIRRORS", text)
-    assert origins.mirrors() == bases
+    assert search.mirrors() == bases
 
 
 def test_another_archive_needs_permission(servers, tmp_path):
@@ -273,7 +273,7 @@ def test_a_module_from_kaggle(servers, tmp_path, monkeypatch):
     asked = []
     package = types.SimpleNamespace(model_download=lambda name: asked.append(name) or str(tmp_path))
     monkeypatch.setitem(sys.modules, "kagglehub", package)
-    monkeypatch.setattr(origins, "unreachable", lambda urls: {})
+    monkeypatch.setattr(search, "unreachable", lambda urls: {})
     assert checkpoints.fetched(NAME) == (
         tmp_path,
         "kaggle.com: google/mobilenet-v2/tensorFlow2/035-96-classification/2",

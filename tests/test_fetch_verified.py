@@ -144,7 +144,7 @@ def test_of_plain_values_only_the_moving_statistics_are_compared(published, list
     ]["notes"]
     assert "83 of 83 trainable variables equal the plain values" in notes[0]
     assert notes[1].startswith(f"{MOVING} of {MOVING} moving statistics have the checksums")
-    assert "trainable variables here are plain, and were not held against it" in notes[2]
+    assert "trainable variables here are plain, and were not compared with it" in notes[2]
     listed(changed(FEATURES, "MobilenetV1/Conv2d_0/BatchNorm/moving_variance"))
     assert invoke("convert", NAME, "-o", output, "--ema", "never", "--force").exit_code == 1
 
@@ -216,7 +216,7 @@ def test_the_genuine_variables(shared):
     report = verify_variables("model", model, held, "checkpoint", "auto", REAL)
     assert report.passed, str(report)
     assert f"104 of 104 moving statistics have the checksums that the published module of {REAL} lists." in report.notes
-    rows, notes = published_weights.held_against_published(report.rows, model, REAL, averaged=True)
+    rows, notes = published_weights.compared_with_published(report.rows, model, REAL, averaged=True)
     assert {row.name for row in rows if row.passed} == {name for name in model if "/moving_" in name}
     assert notes[0].startswith("104 of 260 variables")
     # One value of one moving statistic, by one bit.

@@ -13,8 +13,8 @@ import converters
 import mobilenets
 from converters import ConversionError, ConversionWarning
 from converters.cli import main
-from converters.hub.batch_norm import FusedBatchNormalization
 from converters.hub.module import open_hub_module
+from converters.parity.fused_batch_norm import FusedBatchNormalization
 from tests.oracle.hub_modules import write_tf1_module, write_tf2_module
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes

@@ -17,7 +17,7 @@ from converters.images.files import ImagePaths
 from converters.images.models import open_image_model
 from converters.images.photographs import load_images
 from converters.images.prediction import best, softmax
-from converters.keras_file import save_model
+from converters.saving import save_model
 from tests.embedding_job import write_images, write_model
 
 

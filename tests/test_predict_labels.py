@@ -2,7 +2,7 @@
 
 import pytest
 
-from converters.images.imagenet import wordnet_classes
+from converters.imagenet import wordnet_classes
 from converters.images.labels import labels_of, read_labels
 
 NAMES = ("background", *(f"thing {number}" for number in range(1000)))

@@ -1,9 +1,13 @@
 """The pipeline for many images against `mobilenets.preprocess`, image by image."""
 
+import sys
+
 import numpy as np
+import PIL.Image
 import pytest
 
 import mobilenets
+from benchmarks import processes
 from converters.images import pipeline
 from converters.images.photographs import decode
 from converters.images.pipeline import Broken, image_batches
@@ -70,3 +74,48 @@ def test_paths_are_read_lazily(tmp_path, monkeypatch):
 
     next(iter(image_batches(endless(), 32, batch_size=2)))
     assert len(drawn) == 4
+
+
+def test_the_autotuner_whose_sleeps_delay_the_end_is_off(tmp_path, monkeypatch):
+    tf = pipeline.tf
+    seen = []
+    iterate = tf.data.Dataset.as_numpy_iterator
+    monkeypatch.setattr(
+        tf.data.Dataset, "as_numpy_iterator", lambda self: seen.append(self.options().autotune.enabled) or iterate(self)
+    )
+    put_together(image_batches(map(str, write_images(tmp_path, 3)), 32))
+    assert seen == [False]
+    trained = pipeline.without_autotuner(tf.data.Dataset.range(3).batch(2))
+    assert trained.options().autotune.enabled is False and [len(batch) for batch in trained] == [2, 1]
+
+
+def test_large_images_are_read_a_few_at_once(tmp_path, monkeypatch):
+    """Together they have at most `MAX_PIXELS`; refused ones do not count, and the order stays."""
+    monkeypatch.setattr(pipeline.os, "cpu_count", lambda: 8)
+    paths = [str(path) for path in write_images(tmp_path, 9, broken=(1,))]  # 2000, 2050, ... 2400 pixels
+    monkeypatch.setattr(pipeline, "MAX_PIXELS", 8 * 2200)
+    runs = list(pipeline._runs(paths))
+    assert [(len(names), parallel) for names, _, parallel in runs] == [(5, 8), (4, 7)]
+    monkeypatch.setattr(pipeline, "MAX_PIXELS", 4450)
+    assert [(len(names), parallel) for names, _, parallel in pipeline._runs(paths)] == [(1, 2), (1, 8), (7, 1)]
+    monkeypatch.setattr(pipeline, "MAX_PIXELS", 2200)
+    assert [(len(names), parallel) for names, _, parallel in pipeline._runs(paths)] == [(1, 1), (1, 8), (3, 1), (4, 8)]
+    entries, images = put_together(image_batches(paths, 32, batch_size=2))
+    assert [entry.path if isinstance(entry, Broken) else entry for entry in entries] == paths and len(images) == 8
+    for image, path in zip(images, [paths[0], *paths[2:]], strict=True):
+        np.testing.assert_allclose(image, mobilenets.preprocess(decode(path), 32), rtol=0, atol=1e-6)
+
+
+@pytest.mark.long
+def test_the_memory_of_large_images(tmp_path):
+    """Two images of 144 million pixels, one after the other: 6 bytes per pixel at most, and TensorFlow itself."""
+    PIL.Image.new("L", (12000, 12000), 200).save(tmp_path / "a.png", compress_level=1)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    read = (
+        "from converters.images.pipeline import image_batches; import sys; print(list(image_batches(sys.argv[1:], 96)))"
+    )
+    none, both = (
+        processes.run([sys.executable, "-c", read, *paths]).peak_bytes
+        for paths in ([], [str(tmp_path / "a.png"), str(tmp_path / "b.png")])
+    )
+    assert both - none < 6 * 144e6 + 2e8

@@ -13,7 +13,8 @@ import pytest
 
 import checkpoints
 import converters
-from converters.parity.report import OutputRow, Report, WeightRow
+from converters.parity.report import Report
+from converters.parity.rows import OutputRow, WeightRow
 from converters.reports.html import html_report, plot_of, write_html_report
 from converters.reports.provenance import provenance_of
 from tests.oracle.recipes import made_up_variables

@@ -195,7 +195,7 @@ REFUSED = {
     "dtype 21": (functools.partial(dtype, number=21), "weights has dtype 21"),
     "a negative shape": (negative_shape, "has the shape"),
     "an operation of dtype 20": (computed_dtype, "computes with dtype 20"),
-    "control characters in a name": (control_characters, r"\?\[31mred\?line"),
+    "control characters in a name": (control_characters, r"\\x1b\[31mred\\nline"),
     "a cycle": (cycle, "cycle"),
     "an input that is not there": (missing_input, "takes nowhere"),
     "a name twice": (name_twice, "have the name of another"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import sys
 
@@ -9,7 +10,8 @@ import click
 
 from checkpoints import CheckpointError, shown
 from converters.commands.display import Display
-from converters.commands.quiet import import_tensorflow_quietly
+from converters.commands.quiet import import_keras_quietly
+from mobilenets.backend import check_backend
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -25,11 +27,20 @@ class UnusableInput(click.ClickException):
 
 
 class Mismatch(click.ClickException):
-    """One sentence on standard error and exit status 1: a comparison failed."""
+    """One sentence on standard error and exit status 1: a comparison failed.
+
+    Attributes:
+        printed: whether the report is on standard output already.
+    """
 
     exit_code = 1
 
+    def __init__(self, message: str, printed: bool = False):
+        super().__init__(message)
+        self.printed = printed
 
+
+INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
 TRACEBACK_VARIABLE = "MOBILENETS_TRACEBACK"
 
 
@@ -62,6 +73,12 @@ def unusable_input_as_sentence():
         if isinstance(error, click.exceptions.Exit | click.Abort):
             raise
         raise _unexpected(error) from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "tensorflow":
+            raise _unexpected(error) from error
+        raise UnusableInput(
+            "This needs TensorFlow, which is not installed: pip install 'mobilenets[tensorflow]'."
+        ) from error
     except Exception as error:
         raise _unexpected(error) from error
 
@@ -115,9 +132,21 @@ class Program(click.Group):
         open_closed_streams()
         return super().main(*args, **kwargs)
 
+    def parse_args(self, ctx, args):
+        ctx.meta["json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx):
-        with unusable_input_as_sentence():
-            return super().invoke(ctx)
+        try:
+            with unusable_input_as_sentence():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except click.ClickException as error:
+            if ctx.meta["json"] and not getattr(error, "printed", False):
+                echo(json.dumps({"error": error.format_message(), "exit_status": error.exit_code}))
+            raise
 
 
 class ImageSize(click.ParamType):
@@ -145,6 +174,14 @@ class ImageSize(click.ParamType):
 
 
 def load_keras(display: Display) -> None:
-    """Imports TensorFlow and Keras, as the current step."""
-    display.step("Loading TensorFlow and Keras")
-    import_tensorflow_quietly()
+    """Imports Keras and its backend, as the current step.
+
+    Raises:
+        UnusableInput: the backend is not installed.
+    """
+    try:
+        check_backend()
+    except ImportError as error:
+        raise UnusableInput(str(error)) from error
+    display.step("Loading Keras")
+    import_keras_quietly()

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shlex
 import time
 
 import click
@@ -10,7 +11,7 @@ import converters
 from converters.commands.console import ImageSize, Mismatch, all_differences, allow_unpinned, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.manifest_file import check_model_path, manifest_path
-from converters.sources import find_source
+from converters.sources import check_there, find_source
 
 
 @click.command("convert", short_help="Convert a checkpoint, or a published model, to a Keras model.")
@@ -18,12 +19,25 @@ from converters.sources import find_source
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=pathlib.Path), help="The .keras file to write."
 )
-@click.option("--name", help="The published model that SOURCE is; it gives the image size and is compared with SOURCE.")
-@click.option("--head", type=click.Choice(["classification", "feature_vector", "feature_map"]))
-@click.option("--image-size", type=ImageSize(or_any=True), help="224, 192x160 (height x width) or any.")
-@click.option("--depth-multiplier", type=float, help="The multiplier that SOURCE must have.")
-@click.option("--num-classes", type=int, help="Make a new classification layer for this number of classes.")
-@click.option("--classes", type=int, help='1000 leaves out class 0, "background", of ImageNet\'s 1001 classes.')
+@click.option(
+    "--name",
+    help="The published model that SOURCE is; gives the image size, and is compared with SOURCE.  [by its name]",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["classification", "feature_vector", "feature_map"]),
+    help="What the model gives.  [classification if SOURCE has logits, otherwise feature_vector]",
+)
+@click.option(
+    "--image-size",
+    type=ImageSize(or_any=True),
+    help="224, 192x160 (height x width) or any.  [that of SOURCE or of the published model, or 224]",
+)
+@click.option("--depth-multiplier", type=float, help="The multiplier that SOURCE must have.  [recognised]")
+@click.option(
+    "--num-classes", type=int, help="Make a new classification layer for this number of classes.  [that of SOURCE]"
+)
+@click.option("--classes", type=int, help='1000 leaves out class 0, "background", of ImageNet\'s 1001 classes.  [1001]')
 @click.option(
     "--ema",
     type=click.Choice(["auto", "always", "never"]),
@@ -31,7 +45,10 @@ from converters.sources import find_source
     show_default=True,
     help="Use moving averages: if SOURCE has them for all variables; always, or fail; never.",
 )
-@click.option("--scope", help="The scope of the network in SOURCE, if it has several: FeatureExtractor/MobilenetV2.")
+@click.option(
+    "--scope",
+    help="The scope of the network in SOURCE, if it has several: FeatureExtractor/MobilenetV2.  [the only one]",
+)
 @click.option("--strict", is_flag=True, help="Fail on NaN or infinity in a weight.")
 @click.option(
     "--verify/--no-verify",
@@ -82,6 +99,8 @@ def convert_command(
     with display_on_stderr() as display:
         display.step(f"Looking for {source}")
         found = find_source(source, display.downloaded, allow_unpinned)
+        if isinstance(found.path, str | pathlib.Path):
+            check_there(str(found.path))  # before TensorFlow is loaded
         load_keras(display)
         display.step(f"Converting {found.path}")
         input_shape = tuple(image_size) if image_size else None  # the source knows the channels
@@ -104,7 +123,7 @@ def convert_command(
             except converters.VerificationError as error:
                 display.hide()
                 echo(error.reports[-1].to_json() if as_json else str(error.reports[-1]))
-                raise Mismatch(str(error)) from error
+                raise Mismatch(str(error), printed=True) from error
     for note in conversion.notes:
         echo(f"Note: {note}", err=True)
     facts = {"output": str(output), "seconds": round(time.monotonic() - start, 2)}
@@ -112,8 +131,17 @@ def convert_command(
 
 
 def _as_table(conversion, manifest, facts):
-    from converters.text import facts_table, text_of
+    from converters.text import facts_text
 
     compared = {part: "\n".join([entry["result"], *entry["notes"]]) for part, entry in manifest["verification"].items()}
     compared["manifest"] = str(manifest_path(facts["output"]))
-    return text_of(facts_table(conversion.facts() | facts | compared))
+    compared["next"] = _next_command(conversion, facts["output"])
+    return facts_text(conversion.facts() | facts | compared)
+
+
+def _next_command(conversion, output: str) -> str:
+    """What most people type next."""
+    file = shlex.quote(output)
+    if conversion.configuration["head"] == "classification":
+        return f"mobilenets predict {file} photo.jpg"
+    return f"mobilenets embed {file} photos -o features.npz"

@@ -20,6 +20,8 @@ from converters.commands.images import (
     runtime_option,
     upright_option,
 )
+from converters.commands.quiet import native_stderr_if_it_fails
+from converters.sources import check_there
 
 
 @click.command("embed", short_help="Write the feature vectors of images to a file.")
@@ -43,6 +45,7 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
     OUTPUT.parts until OUTPUT is complete. Images that cannot be read are skipped: the reasons and their number are
     printed, and the exit status is 1. If no image can be read, no file is written, and it is 2.
     """
+    check_there(model)
     paths = image_paths(images, lists)
     with display_on_stderr() as display:
         load_keras(display)
@@ -52,16 +55,17 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
         check_features_path(output)
         opened = open_model(display, model, image_size, runtime)
         display.step("Embedding")
-        result = converters.embed(
-            opened,
-            paths,
-            output,
-            batch_size=batch_size,
-            force=force,
-            progress=display.images,
-            note=print_note,
-            upright=upright,
-        )
+        with native_stderr_if_it_fails():  # of the runtimes
+            result = converters.embed(
+                opened,
+                paths,
+                output,
+                batch_size=batch_size,
+                force=force,
+                progress=display.images,
+                note=print_note,
+                upright=upright,
+            )
     skipped = print_skipped(paths)
     print_broken(result.broken)
     facts = {
@@ -75,7 +79,7 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
         broken = [entry._asdict() for entry in result.broken]
         echo(json.dumps(facts | {"broken": broken, "other_files": skipped}, indent=1))
     else:
-        from converters.text import facts_table, text_of
+        from converters.text import facts_text
 
-        echo(text_of(facts_table(facts)))
+        echo(facts_text(facts))
     sys.exit(1 if result.broken else 0)

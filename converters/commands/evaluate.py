@@ -19,6 +19,8 @@ from converters.commands.images import (
     print_note,
     runtime_option,
 )
+from converters.commands.quiet import native_stderr_if_it_fails
+from converters.sources import check_there
 
 if TYPE_CHECKING:
     from converters.images.labelled import Labelled
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path))
 @click.option(
+    "--truth",
     "--labels-file",
+    "labels_file",
     type=existing_file,
-    help="Instead of class folders: one line per image, with its path in FOLDER and the index of its class.",
+    help="The right answers, instead of class folders: one line per image, with its path in FOLDER and the index of "
+    "its class. --labels-file is the old name.  [class folders]",
 )
 @labels_option
 @click.option(
@@ -50,6 +55,7 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
     command again and it resumes. An image that cannot be read is not counted: the reason is printed, and the exit
     status is 1.
     """
+    check_there(model)
     with display_on_stderr() as display:
         load_keras(display)
         import checkpoints
@@ -63,14 +69,15 @@ def evaluate_command(model, folder, labels_file, labels, journal, image_size, ba
             journal = checkpoints.cache_folder() / journal_name(opened, images)
             journal.parent.mkdir(parents=True, exist_ok=True)
         display.step("Evaluating")
-        result = converters.evaluate(
-            opened,
-            images,
-            journal,
-            batch_size=batch_size,
-            progress=lambda done: display.images(done, len(images)),
-            note=print_note,
-        )
+        with native_stderr_if_it_fails():  # of the runtimes
+            result = converters.evaluate(
+                opened,
+                images,
+                journal,
+                batch_size=batch_size,
+                progress=lambda done: display.images(done, len(images)),
+                note=print_note,
+            )
     print_broken(result.broken)
     facts = _accuracy(opened, result)
     echo(json.dumps(facts, indent=1) if as_json else _accuracy_text(facts))
@@ -90,12 +97,14 @@ def _labelled_images(
 
 def _accuracy(opened, result) -> dict:
     from converters.images.evaluation import wilson_interval
+    from converters.images.photographs import decoder
 
     facts = {
         "model": opened.name,
         "image_size": list(opened.image_size),
         "images": result.count,
         "broken": len(result.broken),
+        "decoder": decoder(),
     }
     for what in ("top1", "top5"):
         right = getattr(result, what)
@@ -109,7 +118,7 @@ def _accuracy(opened, result) -> dict:
 
 
 def _accuracy_text(facts: dict) -> str:
-    from converters.text import facts_table, shape_text, text_of
+    from converters.text import facts_text, shape_text
 
     def line(what: str) -> str:
         low, high = facts[what]["interval95"]
@@ -118,4 +127,4 @@ def _accuracy_text(facts: dict) -> str:
 
     shown = {key: value for key, value in facts.items() if key not in ("top1", "top5")}
     shown["image_size"] = shape_text(facts["image_size"])
-    return text_of(facts_table(shown | {"top-1": line("top1"), "top-5": line("top5")}))
+    return facts_text(shown | {"top-1": line("top1"), "top-5": line("top5")})

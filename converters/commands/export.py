@@ -1,31 +1,53 @@
 """The command ``mobilenets export``."""
 
+import importlib.util
 import json
 import pathlib
 
 import click
 
 import converters
-from converters.commands.console import Mismatch, as_json, echo, load_keras
+from converters.commands.console import Mismatch, UnusableInput, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.quiet import native_stderr_if_it_fails
+from converters.sources import check_there
+
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "savedmodel": (),
+    "litert": (),
+    "onnx": ("onnx", "onnxruntime", "tf2onnx"),
+    "openvino": ("openvino", "scipy"),
+    "keras-applications": (),
+    "transformers": ("transformers", "torch"),
+    "hub": (),
+    "safetensors": (),
+}
+"""The formats, and the packages that each one needs; the extra has the name of the format."""
+SUFFIXES = {
+    ".tflite": "litert",
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".h5": "keras-applications",
+    ".safetensors": "safetensors",
+}
 
 
 @click.command("export", short_help="Write a model for another runtime and compare it with Keras.")
 @click.argument("model")
-@click.argument("path", type=click.Path(path_type=pathlib.Path))
+@click.argument("path", required=False, type=click.Path(path_type=pathlib.Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=pathlib.Path), help="The file or folder to write.  [required]"
+)
 @click.option(
     "--format",
     "format_name",
-    required=True,
-    type=click.Choice(
-        ["savedmodel", "litert", "onnx", "openvino", "keras-applications", "transformers", "hub", "safetensors"]
-    ),
+    type=click.Choice(list(PACKAGES)),
+    help="The format; a folder may be one of several.  [by the suffix of OUTPUT]",
 )
 @click.option(
     "--quantize",
     type=click.Choice(["float16", "int8"]),
-    help="LiteRT only: weights in float16, or all operations in int8, calibrated on the images.",
+    help="LiteRT only: weights in float16, or all operations in int8, calibrated on the images.  [float32]",
 )
 @click.option(
     "--images",
@@ -43,36 +65,47 @@ from converters.commands.quiet import native_stderr_if_it_fails
     help="int8 only: uint8 makes input and output integers, for Edge TPUs and microcontrollers.",
 )
 @click.option("--batch", type=click.IntRange(1), help="int8 only: the fixed number of images.  [any]")
+@click.option(
+    "--labels",
+    help="litert only: a file with one label per line, or 'imagenet', to pack in the file as metadata.",
+)
 @click.option("--fused/--unfused", default=True, show_default=True, help="Fold batch norms, in the first four formats.")
-@click.option("--force", is_flag=True, help="Replace PATH if it exists.")
+@click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 @as_json
-def export_command(model, path, format_name, quantize, images, input_type, batch, fused, force, as_json):
-    """Write MODEL (.keras) to PATH in another runtime's format, run it there and compare it with Keras.
+def export_command(
+    model, path, output, format_name, quantize, images, input_type, batch, labels, fused, force, as_json
+):
+    """Write MODEL (.keras) to OUTPUT in another runtime's format, run it there and compare it with Keras.
 
     If a manifest is next to MODEL, MODEL is compared with it first.
 
     \b
-    savedmodel          PATH is a folder
-    litert              PATH ends in .tflite
-    onnx                PATH ends in .onnx; needs mobilenets[onnx]
-    openvino            PATH ends in .xml, and a .bin file is written next to it; needs mobilenets[openvino]
-    keras-applications  PATH ends in .h5: weights for keras.applications.MobileNet or MobileNetV2
-    transformers        PATH is a folder for from_pretrained (MobileNet V1, V2); needs mobilenets[transformers]
-    hub                 PATH is a folder: a TF-Hub module (TF2 SavedModel), to call and to train
-    safetensors         PATH ends in .safetensors: the variables by their slim names
+    savedmodel          OUTPUT is a folder
+    litert              OUTPUT ends in .tflite
+    onnx                OUTPUT ends in .onnx; needs mobilenets[onnx]
+    openvino            OUTPUT ends in .xml, and a .bin file is written next to it; needs mobilenets[openvino]
+    keras-applications  OUTPUT ends in .h5: weights for keras.applications.MobileNet or MobileNetV2
+    transformers        OUTPUT is a folder for from_pretrained (MobileNet V1, V2); needs mobilenets[transformers]
+    hub                 OUTPUT is a folder: a TF-Hub module (TF2 SavedModel), to call and to train
+    safetensors         OUTPUT ends in .safetensors: the variables by their slim names
     """
+    path = _output(path, output)
+    format_name = format_name or _format_of(path)
+    check_there(model)
+    _check_packages(format_name)
     if format_name in ("hub", "safetensors"):
-        if quantize or images or not fused or batch or input_type != "float32":
-            raise click.UsageError(f"--format {format_name} takes neither --quantize nor --images, and no --unfused.")
+        if quantize or images or labels or not fused or batch or input_type != "float32":
+            raise click.UsageError(f"--format {format_name} takes no --quantize, --images, --labels or --unfused.")
         (export_module if format_name == "hub" else export_variables)(model, path, force, as_json)
         return
     with display_on_stderr() as display:
         load_keras(display)
         from converters.exporting.exports import check_path
         from converters.exporting.formats import find_format
+        from converters.image_sizes import image_size_of
         from converters.images.files import ImagePaths
+        from converters.images.labels import labels_of
         from converters.images.photographs import load_images
-        from converters.images.sizes import image_size_of
         from converters.keras_file import load_checked_model
 
         check_path(path, find_format(format_name, quantize, input_type, batch), force)
@@ -81,6 +114,9 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
         photographs = (
             load_images(ImagePaths(images), image_size_of(loaded, info), loaded.input_shape[3]) if images else None
         )
+        names = None
+        if labels:
+            names = labels_of(loaded.output_shape[-1], None if labels == "imagenet" else labels)
         display.step(f"Writing and running {path}")
         try:
             with native_stderr_if_it_fails():
@@ -94,10 +130,38 @@ def export_command(model, path, format_name, quantize, images, input_type, batch
                     force=force,
                     input_type=input_type,
                     batch=batch,
+                    labels=names,
                 )
         except converters.ExportMismatch as error:
             raise Mismatch(str(error)) from error
     echo(json.dumps(result.facts(), indent=1) if as_json else str(result))
+
+
+def _output(path: pathlib.Path | None, output: pathlib.Path | None) -> pathlib.Path:
+    if path is not None and output is None:
+        echo("Note: the output as an argument is the old form; -o OUTPUT is the same in every command.", err=True)
+        return path
+    if path is not None or output is None:
+        raise click.UsageError("Name the file or folder to write once: -o OUTPUT.")
+    return output
+
+
+def _format_of(path: pathlib.Path) -> str:
+    if path.suffix not in SUFFIXES:
+        raise click.UsageError(
+            f"The suffix of {path} is not that of a format ({', '.join(SUFFIXES)}); give "
+            f"--format: {', '.join(PACKAGES)}."
+        )
+    return SUFFIXES[path.suffix]
+
+
+def _check_packages(format_name: str) -> None:
+    """Refuses a format whose packages are missing, before TensorFlow is loaded."""
+    missing = [name for name in PACKAGES[format_name] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UnusableInput(
+            f'The format {format_name} needs {", ".join(missing)}: pip install "mobilenets[{format_name}]" installs it.'
+        )
 
 
 def export_variables(model, path, force, as_json):
@@ -136,4 +200,4 @@ def export_module(model, path, force, as_json):
             report = converters.verify(loaded, path, name=model)
     echo(report.to_json() if as_json else verdict(report))
     if not report.passed:
-        raise Mismatch(f"{path} was written, but its outputs differ from those of {model}.")
+        raise Mismatch(f"{path} was written, but its outputs differ from those of {model}.", printed=True)

@@ -13,7 +13,7 @@ from converters.commands.display import display_on_stderr
 
 @click.command("fetch", short_help="Fetch the archives of published models.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All models of a family.")
+@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All models of a family.  [none]")
 @click.option("--all", "everything", is_flag=True, help="All published models.")
 @click.option(
     "--cache",
@@ -24,7 +24,7 @@ from converters.commands.display import display_on_stderr
     "--from",
     "folder",
     type=click.Path(exists=True, path_type=pathlib.Path),
-    help="Adopt the archives in this file, folder or disk: those with a pinned sha256 enter the cache.",
+    help="Adopt the archives in this file, folder or disk: those with a pinned sha256 enter the cache.  [download]",
 )
 @allow_unpinned
 @as_json
@@ -32,9 +32,10 @@ def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_j
     """Fetch the archives of published models and print their paths.
 
     NAME is a published model, the handle of a hub module, or the URL of any file. A model is looked for in the cache,
-    in the folders and URLs of MOBILENETS_MIRRORS, at its published URLs, and as a hub module; its archive must have the
-    pinned sha256. If a download is interrupted, run the same command again and it resumes. If one fails, the others
-    continue, and the exit status is 2. With --from nothing is downloaded; without NAME all models are adopted.
+    in the folders and URLs of MOBILENETS_MIRRORS, at its published URLs, as a hub module, and in Google's repositories
+    on the Hugging Face Hub; its archive must have the pinned sha256. If a download is interrupted, run the same command
+    again and it resumes. If one fails, the others continue, and the exit status is 2. With --from nothing is
+    downloaded; without NAME all models are adopted.
     """
     wanted = _wanted(names, family, everything)
     if folder:

@@ -24,7 +24,9 @@ image_size_option = click.option(
     type=ImageSize(),
     help="224 or 192x160 (height x width), for a model that takes any.  [as trained]",
 )
-batch_size_option = click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+batch_size_option = click.option(
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Number of images computed at a time."
+)
 runtime_option = click.option(
     "--runtime",
     type=click.Choice(CHOICES),
@@ -36,7 +38,11 @@ upright_option = click.option(
     "--upright", is_flag=True, help="Turn images upright by their EXIF orientation, which slim ignored."
 )
 list_option = click.option(
-    "--list", "lists", multiple=True, type=existing_file, help="A file with the path of one image per line."
+    "--list",
+    "lists",
+    multiple=True,
+    type=existing_file,
+    help="A file with the path of one image per line; may be repeated.  [none]",
 )
 labels_option = click.option("--labels", type=existing_file, help="A file with one label per line.  [ImageNet's]")
 

@@ -3,37 +3,57 @@
 import contextlib
 import json
 import pathlib
+import textwrap
 from collections.abc import Mapping
 
 import click
 
 import mobilenets
-from converters.commands.console import as_json, echo, load_keras
+from converters.commands.console import UnusableInput, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 
 
 @click.command("list")
-@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)))
+@click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="The models of one family.  [all]")
 @as_json
 def list_command(family, as_json):
     """List the published models."""
-    from converters.text import text_of
-
     infos = [mobilenets.get_model_info(name) for name in mobilenets.list_models(family)]
-    echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else text_of(_models_table(infos)))
+    echo(json.dumps([info.to_dict() for info in infos], indent=1) if as_json else _models_text(infos))
 
 
-def _models_table(infos):
-    """The published models, a row each."""
-    from converters.text import plain_table, right
+def _models_text(infos) -> str:
+    """The published models, a line each, without the columns that do not fit the terminal."""
+    from converters.text import terminal_width
 
-    numeric = ("size", "features", "parameters", "MACs (M)", "top-1 %", "top-5 %")
-    table = plain_table("name", right("multiplier"), *map(right, numeric))
-    for info in infos:
-        size = f"{info.image_size}{'' if info.fixed_image_size else ' (any)'}"
-        numbers = (f"{info.parameters:,}", f"{info.macs / 1e6:.1f}", f"{info.top1}", _top5(info))
-        table.add_row(info.name, f"{info.depth_multiplier:g}", size, str(info.num_features), *numbers)
-    return table
+    columns = {
+        "name": [info.name for info in infos],
+        "multiplier": [f"{info.depth_multiplier:g}" for info in infos],
+        "size": [f"{info.image_size}{'' if info.fixed_image_size else ' (any)'}" for info in infos],
+        "features": [str(info.num_features) for info in infos],
+        "parameters": [f"{info.parameters:,}" for info in infos],
+        "MACs (M)": [f"{info.macs / 1e6:.1f}" for info in infos],
+        "top-1 %": [f"{info.top1}" for info in infos],
+        "top-5 %": [_top5(info) for info in infos],
+    }
+    widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
+    left_out = []
+    # The least wanted first; most of these are in the name.
+    for name in ("multiplier", "features", "top-5 %", "size", "MACs (M)", "parameters"):
+        if sum(widths.values()) + 2 * (len(widths) - 1) <= terminal_width():
+            break
+        left_out.append(name)
+        del widths[name]
+    lines = [_line(row, widths) for row in [[*widths], *zip(*(columns[name] for name in widths), strict=True)]]
+    if left_out:
+        note = f"The terminal is too narrow for {', '.join(left_out)}; --json prints everything."
+        lines += textwrap.wrap(note, terminal_width())
+    return "\n".join(lines)
+
+
+def _line(cells, widths) -> str:
+    texts = (f"{cell:{'<' if name == 'name' else '>'}{widths[name]}}" for name, cell in zip(widths, cells, strict=True))
+    return "  ".join(texts).rstrip()
 
 
 def _top5(info):
@@ -46,33 +66,69 @@ def _options(info):
 
 
 @click.command("info", short_help="Print the facts of a model, or draw it.")
-@click.argument("model")
-@click.option("--plot", type=click.Path(path_type=pathlib.Path), help="Draw the network: a .png, .svg or .pdf.")
+@click.argument("source")
+@click.option(
+    "--plot",
+    "-o",
+    "--output",
+    "plot",
+    type=click.Path(path_type=pathlib.Path),
+    help="Draw the network to a .png, .svg or .pdf file.  [no picture]",
+)
 @as_json
-def info_command(model, plot, as_json):
-    """Print the facts of MODEL: a published model (name or hub handle) or a .keras file.
+def info_command(source, plot, as_json):
+    """Print the facts of SOURCE: a published model (name or hub handle), a .keras file, or anything that convert reads.
 
-    For a published model: image size, parameters, multiply-adds, accuracy, and its URLs. For a file, which is compared
-    with the manifest next to it if there is one: layers, parameters, multiply-adds and the published number of them,
-    receptive field, and memory for one image. A picture (--plot) needs mobilenets[plots].
+    For a published model: image size, parameters, multiply-adds, accuracy, and its URLs. For a .keras file, which is
+    compared with the manifest next to it if there is one: layers, parameters, multiply-adds and the published number of
+    them, receptive field, and memory for one image. For a checkpoint or another source: network, multiplier, classes,
+    averages, steps, optimizer, and whether it is a published file. A path that exists goes before a published name.
+    A picture (--plot) needs mobilenets[plots].
     """
-    if model.endswith(".keras"):
-        facts, shown = _of_file(model, plot)
+    from converters.sources import check_there, is_path
+
+    if source.endswith(".keras"):
+        check_there(source)
+        facts, shown = _of_file(source, plot)
+    elif is_path(source) or source.startswith("hf://"):
+        if plot:
+            raise click.UsageError("--plot draws a published model or a .keras file; convert SOURCE first.")
+        facts, shown = _of_source(source)
     else:
-        info = mobilenets.get_model_info(model)
+        info = _published(source)
         facts, shown = info.to_dict(), _published_readable(info)
         if plot:
             _draw_published(facts["name"], plot)
-    from converters.text import facts_table, text_of
+    from converters.text import facts_text
 
-    echo(json.dumps(facts, indent=1) if as_json else text_of(facts_table(shown)))
+    echo(json.dumps(facts, indent=1) if as_json else facts_text(shown))
+
+
+def _published(name: str) -> mobilenets.ModelInfo:
+    try:
+        return mobilenets.get_model_info(name)
+    except ValueError as error:
+        raise UnusableInput(f"{name} does not exist, and is not the name of a published model. {error}") from error
+
+
+def _of_source(path: str) -> tuple[dict, dict]:
+    """The facts of a checkpoint or another source as JSON values, and as people read them."""
+    from converters.sources import find_source
+
+    with display_on_stderr() as display:
+        load_keras(display)
+        from converters.inspection.source_facts import readable, source_facts
+
+        display.step(f"Reading {path}")
+        facts = source_facts(find_source(path, display.downloaded))
+    return facts, readable(facts)
 
 
 def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
     """The facts of a file as JSON values, and as people read them."""
     with display_on_stderr() as display:
         load_keras(display)
-        from converters.images.sizes import image_size_of
+        from converters.image_sizes import image_size_of
         from converters.inspection.measures import model_facts
         from converters.inspection.network_plot import check_plot, plot_network
         from converters.keras_file import load_checked_model
@@ -125,7 +181,8 @@ def _published_readable(info: mobilenets.ModelInfo) -> dict[str, object]:
         "trainable_parameters": info.trainable_parameters,
         "multiply-adds": with_published(info.macs, info.published_macs_millions),
         "published_accuracy": f"top-1 {info.top1} %" + (f", top-5 {info.top5} %" if info.top5 else ""),
-        "checkpoint": f"{info.checkpoint_path} in {info.checkpoint_url}",
+        "checkpoint": info.checkpoint_path,
+        "archive": info.checkpoint_url,
         "sha256": info.archives[0].sha256 or "not known",
         "hub_handle": info.hub_handle or "none",
     }

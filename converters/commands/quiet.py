@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import gc
+import logging
 import os
 import shutil
 import sys
@@ -12,15 +13,14 @@ from collections.abc import Iterator
 from typing import TextIO
 
 
-def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow and Keras without their greetings and warnings, and lets TensorFlow log errors only."""
+def import_keras_quietly() -> None:
+    """Imports Keras and its backend without their greetings and warnings, and lets TensorFlow log errors only."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     first = "keras" not in sys.modules
     with native_stderr_if_it_fails(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import keras  # noqa: F401
-        import tensorflow as tf
-    tf.get_logger().setLevel("ERROR")
+    logging.getLogger("tensorflow").setLevel("ERROR")
     if first:
         # Imported modules live until exit; collecting garbage among them costs a tenth of a command's time.
         gc.freeze()

@@ -8,7 +8,7 @@ import click
 import converters
 from converters.commands.console import as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
-from converters.sources import find_source
+from converters.sources import check_there, find_source
 
 
 @click.command("verify", short_help="Compare a model with a checkpoint, a graph or a hub module.")
@@ -33,10 +33,17 @@ from converters.sources import find_source
     show_default=True,
     help="The values of a checkpoint that the weights must equal: either, the averaged ones, or the plain ones.",
 )
-@click.option("--scope", help="The scope of the network in a checkpoint REFERENCE that has several.")
+@click.option("--scope", help="The scope of the network in a checkpoint REFERENCE that has several.  [the only one]")
 @click.option("--partial", is_flag=True, help="Accept a reference with fewer than half of the model's endpoints.")
 @click.option("--all", "every_row", is_flag=True, help="Print all endpoints, not only those that differ and the worst.")
-@click.option("--report", "report_file", type=click.Path(path_type=pathlib.Path), help="Write a page for a browser.")
+@click.option(
+    "--report",
+    "-o",
+    "--output",
+    "report_file",
+    type=click.Path(path_type=pathlib.Path),
+    help="Write the report as a page for a browser (.html).  [no page]",
+)
 @as_json
 def verify_command(model, reference, images, tolerance, float64, ema, scope, partial, every_row, report_file, as_json):
     """Compare MODEL (.keras) with REFERENCE.
@@ -56,6 +63,8 @@ def verify_command(model, reference, images, tolerance, float64, ema, scope, par
     is_keras = pathlib.Path(model).suffix == ".keras"
     if not is_keras and (images or report_file):
         raise click.UsageError(f"--images and --report are for a .keras file, not for {model}.")
+    check_there(model)
+    check_there(reference)
     with display_on_stderr() as display:
         load_keras(display)
         display.step(f"Opening {model}")
@@ -74,7 +83,8 @@ def verify_command(model, reference, images, tolerance, float64, ema, scope, par
             partial=partial,
             name=model,
         )
-        from converters.parity.report_text import report_text, terminal_width
+        from converters.parity.report_text import report_text
+        from converters.text import terminal_width
 
         if report_file:
             from converters.reports.html import write_html_report
@@ -91,9 +101,9 @@ def verify_command(model, reference, images, tolerance, float64, ema, scope, par
 
 def _opened(path: str, images: tuple[str, ...]):
     """A model, and the photographs in the size that it takes."""
+    from converters.image_sizes import image_size_of
     from converters.images.files import ImagePaths
     from converters.images.photographs import load_images
-    from converters.images.sizes import image_size_of
     from converters.keras_file import open_keras_file
     from converters.manifest import published_in_manifest
 

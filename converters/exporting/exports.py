@@ -1,13 +1,10 @@
 """Models for other runtimes: written, run there and compared with Keras before they get their name."""
 
 import contextlib
-import dataclasses
 import functools
-import importlib
-import importlib.metadata
-import io
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -17,76 +14,25 @@ import checkpoints
 import mobilenets
 from converters.errors import ConversionError
 from converters.exporting.formats import Format, find_format
-from converters.images.sizes import image_size_of
+from converters.exporting.litert_metadata import pack_labels, read_labels_of
+from converters.exporting.result import Export
+from converters.exporting.writing import in_batches, on_tensorflow, written_and_run
+from converters.image_sizes import image_size_of
 from converters.staging import check_output, staged
+from converters.tensorflow_extra import need_tensorflow
 from converters.text import shape_text
+from converters.versions import version_of
+from mobilenets.nesting import is_nested
 
 # Largest allowed difference of the outputs, relative to their largest absolute value. Measured on photographs: with
 # made-up weights 1e-6 in float32, 6e-4 with float16 weights and 2e-2 in int8; with the published weights of MobileNet
 # V1 0.25 at 128, whose batch norms scale channels very differently, 3e-6, 7e-3 and 0.12.
 TOLERANCES = {None: 1e-4, "float16": 5e-2, "int8": 0.5}
 SEED = 20180801
-BATCH = 32
 
 
 class ExportMismatch(ConversionError):
     """The exported model runs, but its outputs differ from those of the Keras model."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """A file (or folder) for another runtime, and its difference from the Keras model.
-
-    Attributes:
-        path: The file or folder.
-        format: name of the format.
-        quantization: None, "float16" or "int8".
-        size: Bytes of all its files.
-        runtime: Name and version of the runtime.
-        images: Number of images that it was compared on.
-        max_relative: Largest absolute difference of the outputs, over the largest absolute output of the Keras model.
-        tolerance: The largest ``max_relative`` allowed.
-        top1_agreement: Share of images with the same largest output; None for feature maps. Not printed for noise.
-        noise: Whether the images were noise, not the user's.
-        input_type: "float32", or "uint8" for a full-integer file.
-        input_shape: Shape of the input, with None for any length.
-        input_range: Lowest and highest value of the images, before they are quantized.
-    """
-
-    path: Path
-    format: str
-    quantization: str | None
-    size: int
-    runtime: str
-    images: int
-    max_relative: float
-    tolerance: float
-    top1_agreement: float | None
-    noise: bool = False
-    input_type: str = "float32"
-    input_shape: tuple[int | None, ...] = ()
-    input_range: tuple[float, float] = (0.0, 1.0)
-
-    def facts(self) -> dict:
-        """Returns the attributes as JSON values."""
-        return dataclasses.asdict(self) | {"path": str(self.path)}
-
-    def __str__(self) -> str:
-        images = "1 image" if self.images == 1 else f"{self.images} images"
-        images = f"{images} of noise" if self.noise else images
-        agreement = (
-            f"; the same class is first on {self.top1_agreement:.0%}"
-            if self.top1_agreement is not None and not self.noise
-            else ""
-        )
-        low, high = self.input_range
-        bytes_in = ", as bytes 0 to 255 by the scale and zero point in the file" if self.input_type == "uint8" else ""
-        return (
-            f"{self.path} ({self.size / 1e6:.1f} MB) was run with {self.runtime} and compared with Keras on {images}: "
-            f"the largest difference is {self.max_relative:.2g} of the largest output ({self.tolerance:g} is allowed)"
-            f"{agreement}. It takes images {shape_text(self.input_shape)} ({self.input_type}; RGB, channels last) in "
-            f"[{low:g}, {high:g}]{bytes_in}."
-        )
 
 
 def export(
@@ -100,6 +46,7 @@ def export(
     force: bool = False,
     input_type: str = "float32",
     batch: int | None = None,
+    labels: Sequence[str] | None = None,
 ) -> Export:
     """Writes a model in another runtime's format, runs it there, and compares its outputs with those in Keras.
 
@@ -122,6 +69,7 @@ def export(
         force: Whether to replace an existing path; of folders, only one that this format writes.
         input_type: With "int8", "uint8" makes input and output integers, as Edge TPUs and microcontrollers need.
         batch: With "int8", the number of images that the file takes at once, of the size of ``images``; by default any.
+        labels: With "litert", a label for each class, which is packed in the file as metadata.
 
     Returns:
         The path, the largest difference and other facts.
@@ -140,10 +88,15 @@ def export(
     path = Path(path)
     target = find_format(format, quantization, input_type, batch)
     check_path(path, target, force)
+    if target.by_tensorflow:
+        need_tensorflow(f"Exporting to {format}")
     _check_model(model, format)
     if quantization == "int8" and images is None:
         raise ConversionError("int8 needs images to calibrate its ranges on; noise would give wrong ranges.")
     target.check(model)
+    choices = {"format": format, "quantization": quantization, "input_type": input_type, "batch": batch}
+    if labels is not None:
+        _check_labels(model, format, labels)
     noise = images is None
     images = _model_input(model, images)
     theirs = 2 * images - 1 if target.symmetric and mobilenets.image_range(model) == (0, 1) else images
@@ -151,14 +104,20 @@ def export(
     check = functools.partial(check_path, path, target, force)
     with staged(path, check) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        outputs = _written_and_run(source, unfinished, target, format, theirs)
-        expected = _in_batches(lambda batch: keras.ops.convert_to_numpy(model(batch, training=False)), images)
+        outputs = _written_and_run(source, unfinished, target, choices, theirs)
+        expected = in_batches(lambda batch: keras.ops.convert_to_numpy(model(batch, training=False)), images)
+        if labels is not None:
+            pack_labels(unfinished, labels, images.shape[3], mobilenets.image_range(model))
+            again = target.load(unfinished)(theirs[:1])
+            if read_labels_of(unfinished) != tuple(labels) or not np.array_equal(again, outputs[:1]):
+                raise ExportMismatch(f"{path} was not written: with the labels it computes something else.")
+        input_name, output_name = target.ends(unfinished) if target.ends else (None, None)
         result = Export(
             path=path,
             format=format,
             quantization=quantization,
             size=sum(file.stat().st_size for file in unfinished.parent.rglob("*") if file.is_file()),
-            runtime=f"{target.runtime} {_version(target.runtime)}",
+            runtime=f"{target.runtime} {version_of(target.runtime)}",
             images=len(images),
             max_relative=_max_relative(outputs, expected),
             tolerance=TOLERANCES[quantization],
@@ -167,6 +126,11 @@ def export(
             input_type=input_type,
             input_shape=(batch, *(images.shape[1:] if batch else model.input_shape[1:])),
             input_range=mobilenets.image_range(model),
+            input_name=input_name,
+            output_name=output_name,
+            output_shape=(batch, *model.output_shape[1:]),
+            output=_meaning(model),
+            labels=len(labels or ()),
         )
         # Not `max_relative > tolerance`: a NaN fails.
         if not result.max_relative <= result.tolerance:
@@ -199,8 +163,36 @@ def _check_model(model: keras.Model, format: str) -> None:
     if format != "savedmodel" and dtypes != {"float32"}:
         raise ConversionError(
             f"The format {format} takes a float32 model, and {model.name} computes in {', '.join(sorted(dtypes))}; "
-            "convert or load its weights into a float32 model."
+            "converters.convert(converters.slim_variables(model)) gives a float32 model of the same weights."
         )
+
+
+def _check_labels(model: keras.Model, format: str, labels: Sequence[str]) -> None:
+    if format != "litert":
+        raise ConversionError(f"Labels are packed in LiteRT files, not in {format}.")
+    shape = model.output_shape
+    if len(shape) != 2 or shape[1] != len(labels):
+        raise ConversionError(f"There are {len(labels)} labels, and the output of {model.name} is {shape_text(shape)}.")
+    if any("\n" in label or "\r" in label for label in labels):
+        raise ConversionError("A label contains a line break; in the file each label is a line.")
+
+
+def _meaning(model: keras.Model) -> str:
+    """What the output is, in a word or two."""
+    if is_nested(model):
+        with contextlib.suppress(ValueError):
+            model = mobilenets.flat(model)
+    last = model.outputs[0]
+    activation = getattr(getattr(model.layers[-1], "activation", None), "__name__", "")
+    if len(last.shape) == 2 and "softmax" in (activation, type(model.layers[-1]).__name__.lower()):
+        return "probabilities"
+    with contextlib.suppress(ValueError):
+        names = [name for name, tensor in mobilenets.endpoints(model).items() if tensor is last]
+        if any(name.endswith("/Logits") for name in names):
+            return "logits"
+        if any(name.endswith("/global_pool") for name in names):
+            return "features"
+    return "a feature map" if len(last.shape) == 4 else "values"
 
 
 def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
@@ -224,31 +216,18 @@ def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
     return (images * (high - low) + low).astype(model.inputs[0].dtype)
 
 
-def _written_and_run(model: keras.Model, path: Path, target: Format, format: str, images: np.ndarray) -> np.ndarray:
+def _written_and_run(
+    model: keras.Model, path: Path, target: Format, choices: Mapping, images: np.ndarray
+) -> np.ndarray:
+    if target.by_tensorflow and keras.backend.backend() != "tensorflow":
+        return on_tensorflow(model, path, choices, images)
     try:
-        # Keras's exporters print what they wrote.
-        with contextlib.redirect_stdout(io.StringIO()):
-            target.write(model, path, images)
-        function = target.load(path)
-        return function(images) if target.at_once else _in_batches(function, images)
+        return written_and_run(model, path, target, images)
     except Exception as error:
         # Converters and runtimes raise errors of many types.
-        raise ConversionError(f"The export of {model.name} to {format} failed: {checkpoints.reason(error)}") from error
-
-
-def _version(runtime: str) -> str:
-    """The version of a package, if possible without importing it."""
-    try:
-        return importlib.metadata.version(runtime)
-    except importlib.metadata.PackageNotFoundError:  # "tensorflow" is also in the distribution tensorflow-cpu
-        return importlib.import_module(runtime).__version__.split("-")[0]
-
-
-def _in_batches(function, images: np.ndarray) -> np.ndarray:
-    """The outputs for all images: for the first alone, then for many at a time, to test both."""
-    starts = [0, *range(1, len(images), BATCH)]
-    ends = [*starts[1:], len(images)]
-    return np.concatenate([function(images[start:end]) for start, end in zip(starts, ends, strict=True)])
+        raise ConversionError(
+            f"The export of {model.name} to {choices['format']} failed: {checkpoints.reason(error)}"
+        ) from error
 
 
 def _max_relative(outputs: np.ndarray, expected: np.ndarray) -> float:

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.exporting import keras_applications, transformers_folder, transformers_run
+from converters.exporting import keras_applications, transformers_folder
+from converters.parity import transformers_run
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -30,7 +31,9 @@ class Format(NamedTuple):
         fused: whether the model is fused first where the caller does not object.
         symmetric: whether what was written takes images in [-1, 1] whatever the model takes.
         at_once: whether the function of `load` takes all images in one call, because a call starts a process.
+        by_tensorflow: whether only Keras's TensorFlow backend writes it.
         check: refuses a model that the format cannot express, before any work.
+        ends: reads the names of input and output from what was written; None if programs do not need them.
     """
 
     write: Callable[[keras.Model, Path, np.ndarray], None]
@@ -43,7 +46,9 @@ class Format(NamedTuple):
     fused: bool = True
     symmetric: bool = False
     at_once: bool = False
+    by_tensorflow: bool = True
     check: Callable[[keras.Model], object] = lambda model: None
+    ends: Callable[[Path], tuple[str, str]] | None = None
 
 
 def write_saved_model(model: keras.Model, path: Path, _images: np.ndarray | None = None) -> None:
@@ -62,6 +67,25 @@ def write_onnx(model: keras.Model, path: Path, images: np.ndarray) -> None:
     # Keras exports to ONNX only what was called before.
     model(images[:1])
     model.export(str(path), format="onnx")
+    _name_onnx_ends(path)
+
+
+def _name_onnx_ends(path: Path) -> None:
+    """Names the output as in other formats, and the number of images; tf2onnx calls them Identity:0 and unk__275."""
+    import onnx
+
+    written = onnx.load(path)
+    (output,) = written.graph.output
+    old, output.name = output.name, "output_0"
+    for node in written.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [output.name if name == old else name for name in names]
+    for end in (*written.graph.input, output):
+        first = end.type.tensor_type.shape.dim[0]
+        if not first.dim_value:
+            first.dim_param = "batch"
+    onnx.checker.check_model(written)
+    onnx.save(written, path)
 
 
 def load_onnx(path: Path) -> Function:
@@ -70,6 +94,13 @@ def load_onnx(path: Path) -> Function:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})[0]
+
+
+def onnx_ends(path: Path) -> tuple[str, str]:
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return graph.input[0].name, graph.output[0].name
 
 
 def write_openvino(model: keras.Model, path: Path, _images: np.ndarray) -> None:
@@ -82,6 +113,13 @@ def load_openvino(path: Path) -> Function:
     # Left to itself, it computes in bfloat16 where the processor can, which is no test of the file.
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: compiled(images)[0]
+
+
+def openvino_ends(path: Path) -> tuple[str, str]:
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    return model.input(0).get_any_name(), model.output(0).get_any_name()
 
 
 def write_litert(model: keras.Model, path: Path, _images: np.ndarray) -> None:
@@ -130,10 +168,17 @@ def _convert_to_litert(model, path, calibration=None, batch=None, ends=None, **t
         path.write_bytes(converter.convert())
 
 
-def load_litert(path: Path) -> Function:
-    import tensorflow as tf
+def litert_ends(path: Path) -> tuple[str, str]:
+    from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = tf.lite.Interpreter(str(path))
+    run = Interpreter(str(path)).get_signature_runner()
+    return next(iter(run.get_input_details())), next(iter(run.get_output_details()))
+
+
+def load_litert(path: Path) -> Function:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
     run = interpreter.get_signature_runner()
     ((name, source),) = run.get_input_details().items()
     (result,) = run.get_output_details().values()
@@ -166,17 +211,17 @@ def _dequantized(output: np.ndarray, details: dict) -> np.ndarray:
     return ((output.astype(np.float32) - zero) * scale).astype(np.float32)
 
 
-LITERT = Format(write_litert, load_litert, "tensorflow", (".tflite",))
+LITERT = Format(write_litert, load_litert, "ai-edge-litert", (".tflite",), ("ai_edge_litert",), ends=litert_ends)
 
 FORMATS = {
     "savedmodel": Format(write_saved_model, load_saved_model, "tensorflow"),
     "litert": LITERT,
     "onnx": Format(
-        write_onnx, load_onnx, "onnxruntime", (".onnx",), ("onnx", "tf2onnx", "onnxruntime"), keras_version=(3, 8)
+        write_onnx, load_onnx, "onnxruntime", (".onnx",), ("onnx", "tf2onnx", "onnxruntime"), (3, 8), ends=onnx_ends
     ),
     # Keras's exporter imports scipy with its OpenVINO backend, and does not say so.
     "openvino": Format(
-        write_openvino, load_openvino, "openvino", (".xml", ".bin"), ("openvino", "scipy"), keras_version=(3, 11)
+        write_openvino, load_openvino, "openvino", (".xml", ".bin"), ("openvino", "scipy"), (3, 11), ends=openvino_ends
     ),
     "keras-applications": Format(
         keras_applications.write_weights,
@@ -185,6 +230,7 @@ FORMATS = {
         (".h5",),
         fused=False,
         symmetric=True,
+        by_tensorflow=False,
         check=keras_applications.check,
     ),
     "transformers": Format(
@@ -196,6 +242,7 @@ FORMATS = {
         fused=False,
         symmetric=True,
         at_once=True,
+        by_tensorflow=False,
         check=transformers_folder.check,
     ),
 }

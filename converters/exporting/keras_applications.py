@@ -16,7 +16,7 @@ import numpy as np
 
 from converters.errors import ConversionError
 from converters.exporting.networks import network_for
-from converters.images.sizes import DEFAULT_IMAGE_SIZE
+from converters.image_sizes import DEFAULT_IMAGE_SIZE
 from converters.weights import slim_variables
 
 LIBRARY = "keras.applications"

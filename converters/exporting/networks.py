@@ -9,6 +9,7 @@ import keras
 import mobilenets
 from converters.errors import ConversionError
 from converters.structure import network_arguments, structure, structure_differences
+from mobilenets.initial_values import without_random_values
 
 FAMILIES = ("mobilenet_v1", "mobilenet_v2")
 
@@ -36,7 +37,8 @@ def network_for(
     found = structure(model)
     nearest: dict[str, str] = {}
     for options in choices.get(family, ({},)):
-        expected = structure(mobilenets.CONSTRUCTORS[family](**arguments, **options))
+        with without_random_values():
+            expected = structure(mobilenets.CONSTRUCTORS[family](**arguments, **options))
         differing = structure_differences(found, expected)
         if not differing:
             return family, {**arguments, **options}

@@ -18,9 +18,12 @@ from checkpoints.transformers_folder import (
 )
 from converters.errors import ConversionError
 from converters.exporting.networks import network_for
-from converters.exporting.transformers_run import run_folder
-from converters.images.sizes import DEFAULT_IMAGE_SIZE
+from converters.image_sizes import DEFAULT_IMAGE_SIZE
+from converters.imagenet import imagenet_labels
+from converters.parity.transformers_run import run_folder
 from converters.weights import slim_variables
+from mobilenets import PUBLISHED_CLASSES
+from mobilenets.preprocessing import CENTRAL_FRACTION
 
 LIBRARY = "transformers"
 CLASSES = {"mobilenet_v1": "MobileNetV1", "mobilenet_v2": "MobileNetV2"}
@@ -28,8 +31,6 @@ CLASSES = {"mobilenet_v1": "MobileNetV1", "mobilenet_v2": "MobileNetV2"}
 STRIDES: dict[str, tuple[dict[str, int], ...]] = {
     "mobilenet_v2": ({}, {"output_stride": 4}, {"output_stride": 8}, {"output_stride": 16})
 }
-# Slim evaluates on the central 87.5% of an image.
-CENTRAL_FRACTION = 0.875
 
 
 def check(model: keras.Model) -> None:
@@ -91,11 +92,19 @@ def _configuration(model: keras.Model) -> tuple[str, dict[str, Any]]:
             "output_stride": network.get("output_stride") or 32,
         }
     if is_classifier:
-        labels = [f"LABEL_{index}" for index in range(network["num_classes"])]
+        labels = _labels(network["num_classes"])
         config["id2label"] = {str(index): label for index, label in enumerate(labels)}
-        config["label2id"] = {label: index for index, label in enumerate(labels)}
+        # Two labels of ImageNet name two classes each; the first one keeps the label.
+        config["label2id"] = {label: index for index, label in reversed(list(enumerate(labels)))}
     _check_widths(model, family, config)
     return family, config
+
+
+def _labels(num_classes: int) -> tuple[str, ...]:
+    """ImageNet's labels for 1001 and 1000 classes; otherwise the names that transformers makes up."""
+    if num_classes in (PUBLISHED_CLASSES, PUBLISHED_CLASSES - 1):
+        return imagenet_labels()[-num_classes:]
+    return tuple(f"LABEL_{index}" for index in range(num_classes))
 
 
 def _check_widths(model: keras.Model, family: str, config: dict[str, Any]) -> None:

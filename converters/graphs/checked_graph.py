@@ -7,11 +7,12 @@ import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
-from converters.graphs.constants import RESOURCE, attribute, shown
+from converters.graphs.constants import RESOURCE, attribute
 from converters.graphs.frozen_graph import IMPORT_ERRORS, check_sizes, first_line
 from converters.graphs.nodes import bare, check_types, needed, source
 from converters.graphs.operations import VARIABLES, check_operations
 from converters.graphs.sessions import as_it_stands
+from converters.text import brief
 
 # Shapes of the state of dropout's random numbers, which has no name in a module.
 _SEEDS: tuple[list[int], ...] = ([], [2])
@@ -57,7 +58,7 @@ class CheckedGraph:
         check_types(path, cut, frozenset([RESOURCE]))
         others = [node.name for node in cut if node.op == "Placeholder" and node.name not in (images, *scalars)]
         if others:
-            raise ConversionError(f"{path} is not run: it needs {shown(others[0])} besides the images.")
+            raise ConversionError(f"{path} is not run: it needs {brief(others[0])} besides the images.")
         for node in cut:
             for key in ("container", "allowed_devices"):
                 if key in node.attr:
@@ -115,7 +116,7 @@ class CheckedGraph:
             if array is None and dtype.is_integer and lengths in _SEEDS:
                 array = np.zeros(lengths, dtype.as_numpy_dtype)
             if array is None:
-                raise ConversionError(f"{self._path} is damaged: its variable {shown(name)} has no value.")
+                raise ConversionError(f"{self._path} is damaged: its variable {brief(name)} has no value.")
             value = tf.compat.v1.placeholder(dtype, array.shape)
             given[value] = array
             assign = (

@@ -1,24 +1,33 @@
-"""The constants of a foreign graph: checked before TensorFlow, which may end the process over a bad one, sees them."""
+"""Attributes and constants of a foreign graph: checked before TensorFlow, which may crash on bad ones, sees them."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.core.framework.attr_value_pb2 import AttrValue
-from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from checkpoints.dtypes import DATA_TYPES, NUMBERS_BY_NAME, STRING
+from checkpoints.tensor_proto import values_of
+from checkpoints.wire import Message
 from converters.errors import ConversionError
+from converters.graphs.plain_nodes import PlainNode
+from converters.text import brief
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.attr_value_pb2 import AttrValue
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+__all__ = ["ITEM_BYTES", "RESOURCE", "STRING", "attribute", "check_constant", "value_of"]
 
 _TYPES = "float16 bfloat16 float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool"
-ITEM_BYTES = {tf.as_dtype(name).as_datatype_enum: tf.as_dtype(name).size for name in _TYPES.split()}
-STRING, RESOURCE = tf.string.as_datatype_enum, tf.resource.as_datatype_enum
+ITEM_BYTES = {NUMBERS_BY_NAME[name]: DATA_TYPES[NUMBERS_BY_NAME[name]].dtype.itemsize for name in _TYPES.split()}
+RESOURCE = 20
 
 # Where a tensor's values are given one by one. Complex and quantized numbers, resources and variants are refused.
 _FIELDS = ("half_val", "float_val", "double_val", "int_val", "int64_val", "bool_val", "string_val")
 _MAX_RANK = 8
 
 
-def check_constant(path: object, node: NodeDef) -> int:
+def check_constant(path: object, node: "NodeDef | PlainNode") -> int:
     """Checks that a constant is what its node says.
 
     Returns:
@@ -29,7 +38,7 @@ def check_constant(path: object, node: NodeDef) -> int:
     """
     tensor, dtype = attribute(node, "value").tensor, attribute(node, "dtype").type
     lengths = [dim.size for dim in tensor.tensor_shape.dim]
-    damaged = f"{path} is damaged: its constant {shown(node.name)}"
+    damaged = f"{path} is damaged: its constant {brief(node.name)}"
     if tensor.dtype != dtype:
         raise ConversionError(f"{damaged} has dtype {tensor.dtype}, its node {dtype}.")
     if dtype not in ITEM_BYTES and dtype != STRING:
@@ -52,17 +61,23 @@ def check_constant(path: object, node: NodeDef) -> int:
     return num_bytes
 
 
-def value_of(node: NodeDef) -> np.ndarray:
+def value_of(node: "NodeDef | PlainNode") -> np.ndarray:
     """The value of a constant that `check_constant` accepts."""
-    return tf.make_ndarray(attribute(node, "value").tensor)
+    tensor = attribute(node, "value").tensor
+    if isinstance(tensor, Message):
+        shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+        return values_of(tensor, DATA_TYPES[tensor.dtype], shape, filled=True)
+    import tensorflow as tf
+
+    return tf.make_ndarray(tensor)
 
 
-def attribute(node: NodeDef, key: str) -> AttrValue:
+def attribute(node: "NodeDef | PlainNode", key: str) -> "AttrValue | Message":
     """An attribute of a node, or an empty one; asking the node itself for it would add it."""
-    return node.attr[key] if key in node.attr else AttrValue()
+    if key in node.attr:
+        return node.attr[key]
+    if isinstance(node, PlainNode):
+        return Message("AttrValue", {})
+    from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
-
-def shown(name: str) -> str:
-    """A name from a file, as it may stand in a message: short, on one line, without control characters."""
-    text = "".join(character if character.isprintable() else "?" for character in name[:200])
-    return text + "..." if len(name) > 200 else text
+    return AttrValue()

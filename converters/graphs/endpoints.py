@@ -55,7 +55,7 @@ def endpoint_ops(op_names: Iterable[str]) -> dict[str, str]:
         for rank, (pattern, endpoint) in enumerate(_OPERATIONS):
             if match := pattern.match(op_name):
                 parts = match.groupdict(default="0")
-                # Block n of MobileNet V2 or V3 is layer n + 2; the first block bears no number.
+                # Block n of MobileNet V2 or V3 is layer n + 2; the first block has no number.
                 name = endpoint.format(name=parts.get("name"), layer=int(parts.get("block", 0)) + 2)
                 network = found.setdefault(parts["prefix"] + parts["scope"], {})
                 network[f"{parts['scope']}/{name}"] = min(

@@ -7,9 +7,10 @@ import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
-from converters.graphs.constants import attribute, shown, value_of
+from converters.graphs.constants import attribute, value_of
 from converters.graphs.layers import FUSED
 from converters.graphs.nodes import data_inputs, through_identities
+from converters.text import brief
 
 _FLOAT32, _FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
 
@@ -59,10 +60,10 @@ def _as_decimal(values: np.ndarray) -> np.ndarray:
 
 
 def _unfused(node: NodeDef, path: object) -> Iterator[NodeDef]:
-    """The operations of a fused batch norm, which TensorFlow has in no float64; the last bears its name."""
+    """The operations of a fused batch norm, which TensorFlow has in no float64; the last has its name."""
     if attribute(node, "data_format").s not in (b"", b"NHWC"):
         raise ConversionError(
-            f"{path} cannot be computed in float64: its batch norm {shown(node.name)} has channels first."
+            f"{path} cannot be computed in float64: its batch norm {brief(node.name)} has channels first."
         )
     # What a proto leaves out has the operation's default.
     trains = node.attr["is_training"].b if "is_training" in node.attr else True

@@ -5,21 +5,26 @@ names of the convolutions stay. So each convolution is followed through the oper
 by constants, whatever they are: a bias, a batch norm, one that is folded in part, one written as many operations.
 """
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
-from converters.graphs.constants import attribute, shown
+from converters.graphs.constants import attribute
+from converters.tensorflow_extra import need_tensorflow
+from converters.text import brief
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
 from converters.graphs.endpoints import endpoint_ops, plain_name
-from converters.graphs.float64 import as_float64
 from converters.graphs.layers import CONVOLUTIONS, FUSED, computes_batch_statistics, convolutions
 from converters.graphs.nodes import bare, check_types, data_inputs, needed, source
 from converters.graphs.operations import check_operations
-from converters.graphs.sessions import as_it_stands
 
 _SCALING = ("Mul", "RealDiv", "Div", *FUSED)
 # They pass values on: dilated convolutions end in one, and a float network has no fake quantization.
@@ -29,7 +34,7 @@ _AFFINE = ("BiasAdd", "BiasAddV1", "Add", "AddV2", "Sub", *_SCALING, *_PASSING)
 _KERNELS = ("weights", "depthwise_weights", "pointwise_weights")
 _VARIABLES = (*_KERNELS, "biases", "gamma", "beta", "moving_mean", "moving_variance")
 
-Nodes = Mapping[str, NodeDef]
+Nodes: TypeAlias = "Mapping[str, NodeDef]"
 
 
 def network_nodes(nodes: Nodes, path: object) -> dict[str, NodeDef]:
@@ -75,8 +80,10 @@ def folded_variables(nodes: Nodes, path: object) -> dict[str, np.ndarray]:
         ``{slim name: float32 array}``: ``weights``, ``depthwise_weights``, ``pointwise_weights`` and ``biases``.
 
     Raises:
-        ConversionError: a kernel is not constant, or a convolution is not one of these networks.
+        ConversionError: a kernel is not constant, a convolution is not one of these networks, or TensorFlow is not
+            installed.
     """
+    need_tensorflow(f"Folding the batch norms of {path} into its kernels")
     named = dict(_named(nodes))
     readers = _readers(nodes)
     ends = {name: [name, *_chain(nodes, readers, name)][-1] for name in named}
@@ -86,7 +93,7 @@ def folded_variables(nodes: Nodes, path: object) -> dict[str, np.ndarray]:
     for name, (scope, leaf) in named.items():
         kernel = zero[kernels[name]]
         if kernel.ndim != 4:
-            raise ConversionError(f"{path} is damaged: the kernel of {shown(name)} has the shape {kernel.shape}.")
+            raise ConversionError(f"{path} is damaged: the kernel of {brief(name)} has the shape {kernel.shape}.")
         channels = kernel.shape[2] * kernel.shape[3] if leaf == "depthwise_weights" else kernel.shape[3]
         shift = zero[ends[name]].reshape(-1, zero[ends[name]].shape[-1])[0]
         scale = one[ends[name]].reshape(-1, one[ends[name]].shape[-1])[0] - shift
@@ -113,10 +120,10 @@ def _named(nodes: Nodes):
 def _kernel_of(node: NodeDef, path: object) -> str:
     inputs = data_inputs(node)
     if len(inputs) < 2:
-        raise ConversionError(f"{path} is damaged: its convolution {shown(node.name)} has no kernel.")
+        raise ConversionError(f"{path} is damaged: its convolution {brief(node.name)} has no kernel.")
     if attribute(node, "data_format").s not in (b"", b"NHWC"):
         raise ConversionError(
-            f"{path} has channels first in {shown(node.name)}; its batch norms are folded, which is read with channels "
+            f"{path} has channels first in {brief(node.name)}; its batch norms are folded, which is read with channels "
             "last only. Convert the checkpoint instead."
         )
     return inputs[1]
@@ -170,6 +177,11 @@ def _is_constant(nodes: Nodes, name: str) -> bool:
 
 def _evaluate(nodes: Nodes, outputs: list[str], convolved: list[str], path: object) -> list[dict[str, np.ndarray]]:
     """The outputs in float64, for all convolutions giving 0 and giving 1."""
+    import tensorflow as tf
+
+    from converters.graphs.float64 import as_float64
+    from converters.graphs.sessions import as_it_stands
+
     fed = {name: _placeholder(name) for name in convolved}
     part = {name: bare(fed.get(name, node)) for name, node in nodes.items()}
     for node in part.values():
@@ -182,7 +194,7 @@ def _evaluate(nodes: Nodes, outputs: list[str], convolved: list[str], path: obje
     part = {node.name: node for node in needed(part, outputs, path)}
     others = [node.name for node in part.values() if node.op.startswith("Placeholder") and node.name not in fed]
     if others:
-        raise ConversionError(f"{path} has a kernel that is not constant: it depends on {shown(others[0])}.")
+        raise ConversionError(f"{path} has a kernel that is not constant: it depends on {brief(others[0])}.")
     # The constants are those of the file, whose size was checked when its network was.
     check_operations(path, part.values(), {}, sum(node.ByteSize() for node in part.values()))
     check_types(path, part.values())
@@ -199,7 +211,7 @@ def _evaluate(nodes: Nodes, outputs: list[str], convolved: list[str], path: obje
                 ]
     except (ValueError, TypeError, KeyError, IndexError, tf.errors.OpError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConversionError(f"{path} has convolutions that cannot be folded: {shown(reason)}") from error
+        raise ConversionError(f"{path} has convolutions that cannot be folded: {brief(reason)}") from error
 
 
 def _channels(nodes: Nodes, name: str, session: tf.compat.v1.Session, graph: tf.Graph) -> int:
@@ -209,6 +221,8 @@ def _channels(nodes: Nodes, name: str, session: tf.compat.v1.Session, graph: tf.
 
 
 def _placeholder(name: str) -> NodeDef:
+    import tensorflow as tf
+
     node = tf.compat.v1.NodeDef(name=name, op="Placeholder")
     node.attr["dtype"].type = tf.float32.as_datatype_enum
     node.attr["shape"].shape.unknown_rank = True

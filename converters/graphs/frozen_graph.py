@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from converters.errors import ConversionError
 from converters.graphs import layers
-from converters.graphs.constants import shown
 from converters.graphs.endpoints import endpoint_ops
 from converters.graphs.float64 import as_float64
 from converters.graphs.folded import scales_outputs
@@ -16,6 +15,7 @@ from converters.graphs.images import find_input, input_range, placeholder
 from converters.graphs.nodes import bare, by_name, check_types, needed, read_graph
 from converters.graphs.operations import check_operations
 from converters.graphs.sessions import as_it_stands
+from converters.text import brief
 from mobilenets import SCOPES
 
 __all__ = ["FrozenGraph", "endpoint_ops"]
@@ -165,7 +165,7 @@ class FrozenGraph:
         if others:
             raise ConversionError(
                 f"{self._path} must have one placeholder, for the images; its endpoints also need "
-                f"{', '.join(map(shown, others[:5]))}; freeze the graph for inference."
+                f"{', '.join(map(brief, others[:5]))}; freeze the graph for inference."
             )
 
 
@@ -182,7 +182,7 @@ def check_sizes(path: object, graph: tf.Graph, image_elements: int) -> None:
             total += elements
             if elements > _LARGEST * image_elements + _CONSTANT or total > _ALL * image_elements + 16 * _CONSTANT:
                 raise ConversionError(
-                    f"{path} is not run: its node {shown(operation.name)} ({operation.type}) gives a tensor of "
+                    f"{path} is not run: its node {brief(operation.name)} ({operation.type}) gives a tensor of "
                     f"{tuple(tensor.shape)}, more than a network on such images needs."
                 )
 
@@ -200,4 +200,4 @@ def _flat(name: str, array: np.ndarray, batch: int) -> np.ndarray | None:
 def first_line(error: Exception) -> str:
     """The first line of an error, as a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return shown(lines[0]).rstrip(".") + "."
+    return brief(lines[0]).rstrip(".") + "."

@@ -10,12 +10,13 @@ from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.errors import ConversionError
-from converters.graphs.constants import ITEM_BYTES, attribute, check_constant, shown
+from converters.graphs.constants import ITEM_BYTES, attribute, check_constant
 from converters.graphs.float64 import as_float64
 from converters.graphs.layers import CONVOLUTIONS, first_convolution
 from converters.graphs.nodes import bare, constant, data_inputs, needed, through_identities
 from converters.graphs.operations import check_operations
 from converters.graphs.sessions import as_it_stands
+from converters.text import brief
 
 # What may stand between the images and the first convolution and is run; before it lie decoders, crops and so on.
 _OPERATIONS = """
@@ -57,7 +58,7 @@ def find_input(nodes: Mapping[str, NodeDef], path: object, functions: Iterable[F
     first = first_convolution(nodes, path)
     entries = _entries(nodes, data_inputs(first)[0], path) if first is not None else _placeholders(nodes.values())
     if len(entries) != 1:
-        names = ", ".join(map(shown, entries[:5])) or "none"
+        names = ", ".join(map(brief, entries[:5])) or "none"
         raise ConversionError(f"{path} must have one placeholder, for the images; it has {len(entries)}: {names}.")
     node = nodes[entries[0]]
     channels = _weight_channels(nodes, first) if first is not None else None

@@ -1,14 +1,21 @@
 """What a slim graph says about its convolutions: strides, dilations, padding, and batch norms."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from converters.graphs.constants import attribute, check_constant
 from converters.graphs.endpoints import plain_name
 from converters.graphs.nodes import constant, data_inputs, needed, source, through_identities
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+    from converters.graphs.plain_nodes import PlainNode
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
@@ -21,7 +28,9 @@ Axes = tuple[int, int]
 Pair = int | Axes
 
 
-def strides_of(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef]) -> dict[str, tuple[Pair, Pair]]:
+def strides_of(
+    graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef] | Mapping[str, PlainNode],
+) -> dict[str, tuple[Pair, Pair]]:
     """``{slim scope of a convolution: (stride, dilation)}``; a number stands for both axes.
 
     Args:
@@ -44,7 +53,7 @@ def _shortened(axes: Axes) -> Pair:
     return axes[0] if axes[0] == axes[1] else axes
 
 
-def paddings_of(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef]) -> dict[str, str]:
+def paddings_of(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef] | Mapping[str, PlainNode]) -> dict[str, str]:
     """``{slim scope of a convolution: "SAME", "VALID" or "EXPLICIT"}``; the last: an operation before it pads."""
     paddings = {}
     nodes = _nodes(graph)
@@ -109,7 +118,18 @@ def first_convolution(nodes: Mapping[str, NodeDef], path: object) -> NodeDef | N
     return None
 
 
-def _nodes(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef]) -> Mapping[str, NodeDef]:
+def declared_image_size(nodes: Mapping[str, NodeDef]) -> tuple[int | None, int | None] | None:
+    """Height and width of the images in the only placeholder, None for any; None where it is not declared."""
+    shapes = [
+        [dim.size for dim in attribute(node, "shape").shape.dim] for node in nodes.values() if node.op == "Placeholder"
+    ]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        return None
+    height, width = (size if size > 0 else None for size in shapes[0][1:3])
+    return height, width
+
+
+def _nodes(graph: tf.compat.v1.GraphDef | Mapping) -> Mapping[str, NodeDef]:
     return graph if isinstance(graph, Mapping) else {node.name: node for node in graph.node}
 
 
@@ -151,7 +171,7 @@ def _dilation(nodes: Mapping[str, NodeDef], node: NodeDef) -> Axes:
 
 def _padding(nodes: Mapping[str, NodeDef], node: NodeDef) -> str:
     before = _before(nodes, node)
-    padding = attribute(node, "padding").s.decode("ascii", "replace")
+    padding = bytes(attribute(node, "padding").s).decode("ascii", "replace")
     if before is None or padding != "VALID":
         return padding
     if before.op in ("Pad", "PadV2", "MirrorPad"):

@@ -1,18 +1,26 @@
 """The nodes of a GraphDef by name: reading the file, following inputs, and cutting the graph to what outputs need."""
 
+from __future__ import annotations
+
 import pathlib
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from checkpoints.errors import CheckpointError
 from checkpoints.frozen_graph import graph_bytes
+from checkpoints.wire import WireError
 from converters.errors import ConversionError
-from converters.graphs.constants import ITEM_BYTES, STRING, shown, value_of
+from converters.graphs.constants import ITEM_BYTES, STRING, value_of
 from converters.graphs.operations import MAX_NODES
+from converters.graphs.plain_nodes import PlainNode, plain_nodes
+from converters.tensorflow_extra import has_tensorflow
+from converters.text import brief
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 MAX_FILE_NODES = 1_000_000
 
@@ -24,6 +32,9 @@ def read_graph(path: str | pathlib.Path) -> tf.compat.v1.GraphDef:
         ConversionError: the file is not one.
         OSError: it cannot be read.
     """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
     path = pathlib.Path(path)
     if path.exists() and not path.is_file():
         raise ConversionError(f"{path} is not a frozen graph: it is not a file.")
@@ -36,6 +47,23 @@ def read_graph(path: str | pathlib.Path) -> tf.compat.v1.GraphDef:
     if len(graph.node) > MAX_FILE_NODES:
         raise ConversionError(f"{path} is not run: it has {len(graph.node)} nodes, more than {MAX_FILE_NODES}.")
     return graph
+
+
+def read_nodes(path: str | pathlib.Path) -> Mapping[str, NodeDef] | Mapping[str, PlainNode]:
+    """Reads the nodes of a graph by their names; without TensorFlow as `PlainNode`, which can be read but not run.
+
+    Raises:
+        ConversionError: the file is no graph.
+        OSError: it cannot be read.
+    """
+    if has_tensorflow():
+        return by_name(read_graph(path), path)
+    try:
+        return plain_nodes(graph_bytes(pathlib.Path(path)))
+    except CheckpointError as error:
+        raise ConversionError(str(error)) from error
+    except WireError:
+        raise ConversionError(f"{path} is not a frozen graph: it cannot be decoded as a graph.") from None
 
 
 def by_name(graph: tf.compat.v1.GraphDef, path: object) -> dict[str, NodeDef]:
@@ -65,7 +93,7 @@ def needed(nodes: Mapping[str, NodeDef], names: Iterable[str], path: object, *st
     found, open_names = set(), [source(name) for name in names]
     for name in open_names:
         if name not in nodes:
-            raise ConversionError(f"{path} is damaged: it has no node {shown(name)}, which it names as an output.")
+            raise ConversionError(f"{path} is damaged: it has no node {brief(name)}, which it names as an output.")
     while open_names:
         name = open_names.pop()
         if name in found:
@@ -79,7 +107,7 @@ def needed(nodes: Mapping[str, NodeDef], names: Iterable[str], path: object, *st
         for given in nodes[name].input if name not in stops else ():
             if source(given) not in nodes:
                 raise ConversionError(
-                    f"{path} is damaged: its node {shown(name)} takes {shown(given)}, which is not in it."
+                    f"{path} is damaged: its node {brief(name)} takes {brief(given)}, which is not in it."
                 )
             open_names.append(source(given))
     return [node for name, node in nodes.items() if name in found]
@@ -128,6 +156,6 @@ def check_types(path: object, nodes: Iterable[NodeDef], others: frozenset[int] =
             for dtype in [value.type] if value.WhichOneof("value") == "type" else value.list.type:
                 if dtype not in ITEM_BYTES and dtype != STRING and dtype not in others:
                     raise ConversionError(
-                        f"{path} is not run: its node {shown(node.name)} ({shown(node.op)}) computes with dtype "
+                        f"{path} is not run: its node {brief(node.name)} ({brief(node.op)}) computes with dtype "
                         f"{dtype}, which none of these networks has."
                     )

@@ -4,14 +4,19 @@ Every operation here is stateless and touches nothing outside the graph, apart f
 from the assertions of preprocessing. Anything else is refused by name before TensorFlow imports the graph.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterable, Mapping
-
-from tensorflow.core.framework.function_pb2 import FunctionDef
-from tensorflow.core.framework.node_def_pb2 import NodeDef
+from typing import TYPE_CHECKING
 
 from converters.errors import ConversionError
-from converters.graphs.constants import check_constant, shown
+from converters.graphs.constants import check_constant
+from converters.text import brief
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.function_pb2 import FunctionDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 MAX_NODES = 50_000  # an Inception V2 with all its training operations has 6,000
 MAX_DEPTH = 50  # of functions that call functions
@@ -80,13 +85,13 @@ def check_operations(
                 declared[0] += check_constant(path, node)
                 if declared[0] > bound:
                     raise ConversionError(
-                        f"{path} is not run: its constants declare more than {bound} bytes, with {shown(node.name)} "
+                        f"{path} is not run: its constants declare more than {bound} bytes, with {brief(node.name)} "
                         f"the last, while the file has {file_bytes}; freeze the graph again."
                     )
             for name in _called(path, node, functions, allowed):
                 if name in open_calls:
                     raise ConversionError(
-                        f"{path} is not run: its function {shown(name)} calls itself, which no network does."
+                        f"{path} is not run: its function {brief(name)} calls itself, which no network does."
                     )
                 if len(open_calls) >= MAX_DEPTH:
                     raise ConversionError(
@@ -113,13 +118,13 @@ def _called(path: object, node: NodeDef, functions: Mapping[str, FunctionDef], a
         names.append(node.op)
     elif node.op not in (_CALLS if names else allowed):
         raise ConversionError(
-            f"{path} is not run: its node {shown(node.name)} has the operation {shown(node.op)}, which none of these "
+            f"{path} is not run: its node {brief(node.name)} has the operation {brief(node.op)}, which none of these "
             "networks needs; export the graph again without it, or convert the checkpoint instead."
         )
     for name in names:
         if name not in functions:
             raise ConversionError(
-                f"{path} is damaged: its node {shown(node.name)} calls {shown(name)}, which is not in it."
+                f"{path} is damaged: its node {brief(node.name)} calls {brief(name)}, which is not in it."
             )
     return names
 

@@ -8,7 +8,7 @@ from converters.hub.module import HubModule
 from converters.parity.comparison import compare_outputs
 from converters.parity.exact import Exact, exact_values, with_default
 from converters.parity.outputs import own_outputs
-from converters.parity.report import REGULARIZATION, TRAINING, UPDATED, OutputRow
+from converters.parity.rows import REGULARIZATION, TRAINING, UPDATED, OutputRow
 
 
 def compare_with_module(
@@ -17,7 +17,7 @@ def compare_with_module(
     """Returns rows for inference, training mode, the moving statistics after one call in it, and the L2 sum.
 
     In training mode both sides compute batch norm with TensorFlow's fused op: Keras's own ops round in another order
-    (see `converters.hub.batch_norm`). Dropout is random, so what follows it is left out.
+    (see `converters.parity.fused_batch_norm`). Dropout is random, so what follows it is left out.
 
     Args:
         model: a network of this project.

@@ -13,9 +13,6 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-import checkpoints
-from checkpoints.hub_module import PLAIN, saved_model_kind
-from checkpoints.locate import saved_model as saved_model_in
 from converters.errors import ConversionError
 from converters.graphs.frozen_graph import first_line
 from converters.hub.tf1_module import TF1Module
@@ -47,20 +44,6 @@ class HubModule(Protocol):
 
     def regularization_loss(self) -> float:
         """The sum of the regularization losses."""
-
-
-def is_hub_module(path: object) -> bool:
-    """Whether ``path`` is the folder of a SavedModel that can be run here.
-
-    Other SavedModels are sources of weights: those without variables, those of serving functions, renamed graphs.
-    """
-    if not isinstance(path, str | pathlib.Path) or saved_model_in(pathlib.Path(path)) is None:
-        return False
-    folder = pathlib.Path(path)
-    try:
-        return folder.is_dir() and saved_model_kind(folder) != PLAIN
-    except checkpoints.CheckpointError:
-        return True  # opening it raises an error that names the damage
 
 
 def open_hub_module(folder: str | pathlib.Path) -> HubModule:

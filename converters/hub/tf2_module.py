@@ -11,10 +11,10 @@ import checkpoints
 from checkpoints.hub_module import image_size
 from converters.errors import ConversionError
 from converters.graphs.checked_graph import CheckedGraph, variable_node
-from converters.graphs.constants import shown
 from converters.graphs.inlining import inlined
 from converters.graphs.operations import VARIABLES, check_operations
 from converters.hub.training_call import TrainingCall, is_moving
+from converters.text import brief
 from mobilenets import SCOPES
 
 _PARTS = ("__call__", "variables", "trainable_variables", "regularization_losses")
@@ -88,13 +88,13 @@ class TF2Module:
         concrete = self._objects.concrete_functions[name]
         bound = list(concrete.bound_inputs)
         if len(flat.arguments) != len(tensors) + len(bound):
-            raise ConversionError(f"{self._folder} is damaged: its function {shown(name)} takes other arguments.")
+            raise ConversionError(f"{self._folder} is damaged: its function {brief(name)} takes other arguments.")
         nodes = {node.name: node for node in flat.nodes}
         for argument, number in zip(flat.arguments[len(tensors) :], bound, strict=True):
             captured = self._objects.nodes[number]
             if captured.WhichOneof("kind") != "variable":
                 raise ConversionError(
-                    f"{self._folder} is not run: its function {shown(name)} needs a {captured.WhichOneof('kind')}, "
+                    f"{self._folder} is not run: its function {brief(name)} needs a {captured.WhichOneof('kind')}, "
                     "and the networks need variables only."
                 )
             variable = captured.variable

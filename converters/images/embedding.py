@@ -18,7 +18,9 @@ from checkpoints.files import locked_folder
 from converters.images.embedding_files import WRITERS, Part, metadata_of, read_part, write_part
 from converters.images.files import chunks
 from converters.images.models import ImageModel
-from converters.images.pipeline import Broken, first_images, image_batches, turned_note
+from converters.images.orientation import turned_note
+from converters.images.photographs import decoder
+from converters.images.pipeline import Broken, first_images, image_batches
 from converters.staging import check_output
 
 FORMAT = "mobilenets embedding 1"
@@ -141,6 +143,7 @@ def embed(
         "batch_size": batch_size,
         "runtime": model.runtime,
         "upright": upright,
+        "decoder": decoder(),
     }
     parts = output.with_name(f"{output.name}.parts")
     done = metadata_of(output) if output.exists() else {}

@@ -14,6 +14,7 @@ import numpy as np
 import checkpoints
 from converters.images.labelled import Labelled
 from converters.images.models import ImageModel
+from converters.images.photographs import decoder
 from converters.images.pipeline import Broken, first_images, image_batches
 
 FORMAT = "mobilenets evaluation 2"
@@ -168,7 +169,7 @@ def _added(one: Evaluation, other: Evaluation) -> Evaluation:
 
 
 def _job(model: ImageModel, images: Sequence[Labelled], batch_size: int) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {model.digest()} {model.runtime} {batch_size} {STEP}".encode())
+    digest = hashlib.sha256(f"{FORMAT} {model.digest()} {model.runtime} {decoder()} {batch_size} {STEP}".encode())
     for image in images:
         digest.update(os.fsencode(os.path.abspath(image.path)) + f"\0{image.index}\0".encode())
     return digest.hexdigest()

@@ -15,11 +15,13 @@ from PIL import features
 import checkpoints
 
 MAX_PIXELS = 200_000_000
-"""Larger images are refused. An image takes at most 6 bytes per pixel while it is read: about 1.2 GB."""
+"""Larger images are refused, and those that are read at once have no more pixels together: about 1.2 GB, as an image
+takes up to 6 bytes per pixel while it is read."""
 MAX_FILE_BYTES = 6 * MAX_PIXELS
 """Larger files are refused, as no image of `MAX_PIXELS` needs them."""
 
-# TensorFlow decodes the other formats (JPEG, PNG, GIF, BMP and WebP).
+DECODED = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+"""Pillow's names of the formats that TensorFlow decodes, or where it is not installed Pillow. MPO is a JPEG file."""
 _PILLOW_FORMATS = ("TIFF", "AVIF", "HEIF")
 _lock = threading.Lock()
 
@@ -32,6 +34,7 @@ class Header(NamedTuple):
         width: Number of columns, as stored; 0 if not known.
         height: Number of rows, as stored; 0 if not known.
         orientation: The EXIF orientation, 1 to 8. 1 is upright.
+        mode: Pillow's name of the pixels' type, such as "RGB".
         refused: Why the file is not read at all, as a sentence; None if it is.
     """
 
@@ -39,6 +42,7 @@ class Header(NamedTuple):
     width: int = 0
     height: int = 0
     orientation: int = 1
+    mode: str = ""
     refused: str | None = None
 
     @property
@@ -47,9 +51,30 @@ class Header(NamedTuple):
         return self.format in _PILLOW_FORMATS
 
     @property
+    def pixels(self) -> int:
+        """Number of pixels; 0 if not known."""
+        return self.width * self.height
+
+    @property
     def too_large(self) -> bool:
         """Whether the image has more than `MAX_PIXELS`."""
-        return self.width * self.height > MAX_PIXELS
+        return self.pixels > MAX_PIXELS
+
+
+class Row(NamedTuple):
+    """An image of a job.
+
+    Attributes:
+        number: Its place among the paths.
+        path: The file.
+        by_pillow: Whether Pillow decodes it, also where TensorFlow is installed.
+        orientation: The EXIF orientation by which it is turned, 1 to 8. 1 leaves it as it is.
+    """
+
+    number: int
+    path: str
+    by_pillow: bool
+    orientation: int
 
 
 def pillow_suffixes() -> tuple[str, ...]:
@@ -70,7 +95,8 @@ def read_header(path: str) -> Header:
             tagged = "exif" in image.info or image.format == "TIFF"
             orientation = image.getexif().get(0x0112, 1) if tagged else 1
             width, height = image.size
-            return Header(image.format, width, height, orientation if orientation in range(1, 9) else 1)
+            turned = orientation if orientation in range(1, 9) else 1
+            return Header(image.format, width, height, turned, image.mode)
     except Exception:  # Pillow's formats raise errors of many types. The decoder gives the reason.
         return Header()
 

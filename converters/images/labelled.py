@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from converters.imagenet import wordnet_classes
 from converters.images.files import ImagePaths, text_lines
-from converters.images.imagenet import wordnet_classes
 from mobilenets import PUBLISHED_CLASSES
 
 IMAGENET = PUBLISHED_CLASSES - 1  # without "background"

@@ -3,7 +3,7 @@
 import os
 
 import checkpoints
-from converters.images.imagenet import imagenet_labels
+from converters.imagenet import imagenet_labels
 from mobilenets import PUBLISHED_CLASSES
 
 BACKGROUND = "background"

@@ -13,10 +13,11 @@ import numpy as np
 import mobilenets
 from converters.conversion import conversion_of
 from converters.errors import ConversionError, ConversionWarning
-from converters.exporting.inference import inference_function
-from converters.images.sizes import height_and_width, image_size_of
+from converters.image_sizes import height_and_width, image_size_of
+from converters.images.scaling import as_logits, in_range
 from converters.keras_file import load_checked_model
 from converters.runtimes.choice import Inference, check_runtime, is_compared
+from converters.runtimes.inference import inference_function
 from converters.sources import find_source
 from converters.text import shape_text
 from mobilenets.nesting import is_nested, is_prepared
@@ -48,6 +49,16 @@ class ImageModel:
     threads: int | None = None
 
     @property
+    def image_range(self) -> tuple[float, float]:
+        """Lowest and highest value of the images that the Keras model takes."""
+        return mobilenets.image_range(self.model)
+
+    @property
+    def has_softmax(self) -> bool:
+        """Whether the output for classes is a softmax, not logits."""
+        return _is_softmax(self.model, self._class_output())
+
+    @property
     def channels(self) -> int:
         """Channels of the images to give it: 3 (RGB) or 1 (grayscale)."""
         return self.model.input_shape[3]
@@ -76,12 +87,8 @@ class ImageModel:
             count: Number of images of the job. For fewer than `FEW_IMAGES`, "auto" takes a converted network only if
                 the cache holds it, compared on the same first images; otherwise it takes "keras".
         """
-        output = self._class_output()
-        infer = self._function(output, first, count)
-        if not _is_softmax(self.model, output):
-            return infer
-        # The logarithm of probabilities: a softmax gives them back.
-        return replace(infer, run=lambda images: np.log(np.maximum(infer(images), np.finfo(np.float32).tiny)))
+        infer = self._function(self._class_output(), first, count)
+        return replace(infer, run=lambda images: as_logits(infer(images))) if self.has_softmax else infer
 
     def features(self, first: np.ndarray | None = None, count: int | None = None) -> Inference:
         """Returns a function from images ``(count, height, width, channels)`` in [0, 1] to ``(count, features)``.
@@ -133,19 +140,15 @@ class ImageModel:
         raise ConversionError(f"{self.name} does not give feature vectors: it does not pool. It has another head.")
 
     def _function(self, output: keras.KerasTensor, first: np.ndarray | None, count: int | None) -> Inference:
-        low, high = mobilenets.image_range(self.model)
-
-        def as_taken(images: np.ndarray) -> np.ndarray:
-            return images if (low, high) == (0, 1) else (high - low) * images + low
-
+        taken = self.image_range
         network = keras.Model(self.model.input, output)
-        compared = None if first is None or not len(first) else as_taken(first)
+        compared = None if first is None or not len(first) else in_range(first, taken)
         few = self.runtime == "auto" and count is not None and count < FEW_IMAGES
         runtime = "keras" if few and not is_compared(network, compared) else self.runtime
         infer = inference_function(network, runtime, self.threads, images=compared)
 
         def run(images: np.ndarray) -> np.ndarray:
-            outputs = infer(as_taken(images))
+            outputs = infer(in_range(images, taken))
             return outputs.reshape(len(images), outputs.shape[-1])
 
         return replace(infer, run=run)

@@ -5,12 +5,23 @@ import pathlib
 from collections.abc import Iterable
 
 import numpy as np
-import tensorflow as tf
 
 import mobilenets
-from converters.images.headers import pillow_pixels, read_header
+from converters.image_sizes import height_and_width
+from converters.images.headers import DECODED, pillow_pixels, read_header
 from converters.images.reasons import too_large, unreadable
-from converters.images.sizes import height_and_width
+from converters.tensorflow_extra import has_tensorflow
+from converters.versions import version_of
+
+
+def decoder() -> str:
+    """Returns what decodes JPEG, PNG, GIF, BMP and WebP files: TensorFlow, or where it is not installed Pillow.
+
+    TensorFlow decodes JPEG files with a fast inverse transform and Pillow with the accurate one. The pixels differ by
+    up to 19 of 255, on average by less than 1.
+    """
+    name = "TensorFlow" if has_tensorflow() else "Pillow"
+    return f"{name} {version_of(name.lower())}"
 
 
 def load_images(
@@ -42,17 +53,37 @@ def decode(path: str | pathlib.Path, channels: int = 3) -> np.ndarray:
         ValueError: The file is not such an image, or has too many pixels.
         OSError: The file cannot be read.
     """
-    header = read_header(os.fspath(path))
+    name = os.fspath(path)
+    header = read_header(name)
     if header.refused:
         raise ValueError(header.refused)
     encoded = pathlib.Path(path).read_bytes()
     if header.too_large:
         raise ValueError(too_large(path, header))
     if header.by_pillow:
-        return pillow_pixels(os.fspath(path))
+        pixels = pillow_pixels(name)
+    elif has_tensorflow():
+        pixels = _by_tensorflow(path, encoded)
+    elif header.format in DECODED:
+        try:
+            pixels = pillow_pixels(name)
+        except ValueError as error:
+            raise ValueError(unreadable(path, encoded)) from error
+    else:
+        raise ValueError(unreadable(path, encoded))
+    return pixels if channels == 3 else grayscale(pixels)
+
+
+def _by_tensorflow(path: str | pathlib.Path, encoded: bytes) -> np.ndarray:
+    import tensorflow as tf
+
     try:
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        # Not every decoder gives one channel.
-        return (image if channels == 3 else tf.image.rgb_to_grayscale(image)).numpy()
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
     except tf.errors.OpError as error:
         raise ValueError(unreadable(path, encoded)) from error
+
+
+def grayscale(pixels: np.ndarray) -> np.ndarray:
+    """Returns uint8 RGB as uint8 ``(height, width, 1)``, by the weights and the rounding of TensorFlow."""
+    weights = np.array([0.2989, 0.587, 0.114], np.float32)
+    return ((pixels.astype(np.float32) * np.float32(1 / 255)) @ weights * np.float32(255.5)).astype(np.uint8)[..., None]

@@ -1,19 +1,19 @@
-"""Many images, read and prepared on all cores while the network computes: one tf.data pipeline."""
+"""Many images, read and prepared on all cores while the network computes."""
 
 import os
 from collections.abc import Iterable, Iterator, Set
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from converters.image_sizes import height_and_width
 from converters.images.files import chunks
-from converters.images.headers import Header, pillow_pixels, read_header, upright
+from converters.images.headers import MAX_PIXELS, Header, Row, read_header
 from converters.images.photographs import decode
-from converters.images.sizes import height_and_width
+from converters.tensorflow_extra import has_tensorflow
 
-# Paths in one dataset. Making a dataset costs as much as reading about ten images.
+# Paths of one pipeline. Making a pipeline of TensorFlow costs as much as reading about ten images.
 CHUNK = 1024
 
 
@@ -67,15 +67,14 @@ def image_batches(
         Batches, whose entries together are the paths.
     """
     size = height_and_width(image_size)
-    for chunk in chunks(paths, CHUNK):
-        headers = [read_header(path) for path in chunk]
+    for chunk, headers, parallel in _runs(paths):
         done = 0
 
         def batch(end: int, numbers: Set[int], images: np.ndarray, chunk=chunk, headers=headers) -> Batch:
             turned = sum(header.orientation != 1 for header in headers[done:end])  # noqa: B023
             return Batch(_entries(chunk, range(done, end), numbers), images, turned)  # noqa: B023
 
-        for numbers, images in _images(chunk, headers, size, batch_size, turn, channels):
+        for numbers, images in _images(chunk, headers, size, batch_size, turn, channels, parallel):
             yield batch(numbers[-1] + 1, set(numbers), images)
             done = numbers[-1] + 1
         if done < len(chunk):
@@ -90,68 +89,44 @@ def first_images(
     return np.concatenate([np.empty((0, *height_and_width(image_size), channels), np.float32), *batches])
 
 
+def _runs(paths: Iterable[str]) -> Iterator[tuple[list[str], list[Header], int]]:
+    """Lists of paths with their headers, and how many of these images are read at once.
+
+    As many as there are cores, but of large images fewer: together they have at most `MAX_PIXELS`, and an image takes
+    up to 6 bytes per pixel while it is read.
+    """
+    cores = os.cpu_count() or 1
+    for chunk in chunks(paths, CHUNK):
+        entries = zip(chunk, map(read_header, chunk), strict=True)
+        # Images that are refused are not read.
+        for large, run in groupby(entries, lambda entry: MAX_PIXELS // cores < entry[1].pixels <= MAX_PIXELS):
+            names, headers = zip(*run, strict=True)
+            largest = max(header.pixels for header in headers)
+            yield list(names), list(headers), max(1, MAX_PIXELS // largest) if large else cores
+
+
 def _images(
-    paths: list[str], headers: list[Header], size: tuple[int, int], batch_size: int, turn: bool, channels: int
+    paths: list[str],
+    headers: list[Header],
+    size: tuple[int, int],
+    batch_size: int,
+    turn: bool,
+    channels: int,
+    parallel: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of (number in ``paths``, image); an image that cannot be read leaves a gap in the numbers."""
     rows = [
-        (number, os.fsencode(path), header.by_pillow, header.orientation if turn else 1)
+        Row(number, path, header.by_pillow, header.orientation if turn else 1)
         for number, (path, header) in enumerate(zip(paths, headers, strict=True))
         if not header.too_large and not header.refused
     ]
     if not rows:
         return
-    columns = tuple(map(list, zip(*rows, strict=True)))
-    # Branches cost time for every image, so they are left out where all images take the same one.
-    some_by_pillow, some_turned = any(columns[2]), any(value != 1 for value in columns[3])
-
-    def load(number, path, by_pillow, orientation):
-        def by_tensorflow():
-            return tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-
-        image = tf.cond(by_pillow, lambda: _by_pillow(path), by_tensorflow) if some_by_pillow else by_tensorflow()
-        image.set_shape((None, None, 3))
-        if some_turned:
-            turns = [lambda value=value: upright(image, value) for value in range(1, 9)]
-            image = tf.switch_case(orientation - 1, turns)
-        return number, _prepared(image, size, channels)
-
-    files = tf.data.Dataset.from_tensor_slices(columns)
-    images = files.map(load, num_parallel_calls=os.cpu_count() or 1, deterministic=True).ignore_errors()
-    yield from without_autotuner(images.batch(batch_size).prefetch(1)).as_numpy_iterator()
-
-
-def _by_pillow(path: tf.Tensor) -> tf.Tensor:
-    return tf.numpy_function(lambda name: pillow_pixels(os.fsdecode(name)), [path], tf.uint8)
-
-
-def turned_note(count: int, turn: bool) -> str | None:
-    """Returns a sentence on images with an EXIF orientation; None if there are none or they were turned."""
-    if turn or not count:
-        return None
-    images = "1 image is" if count == 1 else f"{count} images are"
-    return f"{images} read as stored, though the EXIF orientation is not upright; --upright turns such images."
-
-
-def without_autotuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns the dataset without tf.data's autotuner.
-
-    The autotuner sleeps 10, 20, 40, ... 5120 ms between its checks, and ending a pipeline may wait for the next one.
-    The number of parallel calls is fixed here, so there is nothing to tune.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
-def _prepared(image: tf.Tensor, size: tuple[int, int], channels: int, central_fraction: float = 0.875) -> tf.Tensor:
-    if channels == 1:  # not every decoder gives one channel
-        image = tf.image.rgb_to_grayscale(image)
-    middle = tf.image.central_crop(image, central_fraction)
-    # TensorFlow's legacy bilinear resizing, whose grid begins at the corner; `tf.image.resize` has another grid. It
-    # takes bytes, so a large image is never held as floats; the scale to [0, 1] differs by the rounding only.
-    resized = tf.raw_ops.ResizeBilinear(images=middle[None], size=size) / 255
-    return tf.ensure_shape(resized[0], (*size, channels))
+    if has_tensorflow():
+        from converters.images.pipeline_tf import prepared
+    else:
+        from converters.images.pipeline_pillow import prepared
+    yield from prepared(rows, size, batch_size, channels, parallel)
 
 
 def _entries(paths: list[str], numbers: range, read: Set[int]) -> tuple[str | Broken, ...]:

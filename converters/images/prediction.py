@@ -1,13 +1,14 @@
 """The likeliest classes of images."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from converters.images.models import ImageModel
-from converters.images.pipeline import Broken, image_batches, turned_note
-from converters.runtimes.choice import Inference
+if TYPE_CHECKING:
+    from converters.images.models import ImageModel
+    from converters.images.pipeline import Broken
+    from converters.runtimes.choice import Inference
 
 
 class Guess(NamedTuple):
@@ -25,14 +26,14 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: ImageModel,
+    model: "ImageModel",
     paths: Iterable[str],
     top: int = 5,
     batch_size: int = 32,
-    logits: Inference | None = None,
+    logits: "Inference | None" = None,
     upright: bool = False,
     note: Callable[[str], None] = lambda sentence: None,
-) -> Iterator[Prediction | Broken]:
+) -> "Iterator[Prediction | Broken]":
     """Classifies images, in bounded memory.
 
     Args:
@@ -54,6 +55,9 @@ def predict(
         >>> for answer in converters.predict(converters.open_image_model("model.keras"), ["panda.jpg"], top=1):
         ...     print(answer.path, answer.guesses)
     """
+    from converters.images.orientation import turned_note
+    from converters.images.pipeline import Broken, image_batches
+
     logits = logits or model.logits()
     turned = 0
     for batch in image_batches(paths, model.image_size, batch_size, upright, model.channels):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.graphs.constants import shown
+from converters.text import brief
 
 _MAX_BYTES, _MAX_ITEMS, _MAX_RANK = 1 << 30, 20_000, 8
 _DTYPES: dict[int, type] = {
@@ -46,7 +46,12 @@ class Tensor(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """An operation: indexes of its tensors, and of a convolution strides and dilations (height, width)."""
+    """An operation: indexes of its tensors, and of a convolution strides and dilations (height, width).
+
+    Attributes:
+        same: whether its padding is SAME.
+        activation: what is fused into it: "NONE", "RELU", "RELU6" and so on.
+    """
 
     kind: str
     inputs: tuple[int, ...]
@@ -54,6 +59,7 @@ class Operator(NamedTuple):
     stride: tuple[int, int]
     dilation: tuple[int, int]
     same: bool
+    activation: str
 
 
 class Model(NamedTuple):
@@ -139,7 +145,7 @@ def _tensor(model: Any, tensor: Any, budget: list[int]) -> Tensor:
         if scale.size > 1 and (not 0 <= axis < len(shape) or scale.size != shape[axis]):
             raise ValueError("scales that do not fit")
     name = (tensor.Name() or b"").decode("utf-8", "replace")
-    return Tensor(shown(name), shape, dtype, values, scale, zero, axis)
+    return Tensor(brief(name), shape, dtype, values, scale, zero, axis)
 
 
 def _operator(schema: Any, operator: Any, names: list[str], tensors: int) -> Operator:
@@ -148,7 +154,7 @@ def _operator(schema: Any, operator: Any, names: list[str], tensors: int) -> Ope
     outputs = tuple(int(operator.Outputs(index)) for index in range(_count(operator.OutputsLength())))
     if not all(-1 <= index < tensors for index in (*inputs, *outputs)):
         raise ValueError("a tensor that is not in the file")
-    stride, dilation, same = (1, 1), (1, 1), True
+    stride, dilation, same, activation = (1, 1), (1, 1), True, "NONE"
     reader = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions"}.get(kind)
     table = operator.BuiltinOptions()
     if reader and table is not None:
@@ -157,4 +163,8 @@ def _operator(schema: Any, operator: Any, names: list[str], tensors: int) -> Ope
         stride = options.StrideH(), options.StrideW()
         dilation = options.DilationHFactor(), options.DilationWFactor()
         same = options.Padding() == schema.Padding.SAME
-    return Operator(kind, inputs, outputs, stride, dilation, same)
+        code = options.FusedActivationFunction()
+        activation = next(
+            (name for name, value in vars(schema.ActivationFunctionType).items() if value == code), "NONE"
+        )
+    return Operator(kind, inputs, outputs, stride, dilation, same, activation)

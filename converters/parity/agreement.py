@@ -3,11 +3,13 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from converters.parity.report import OutputRow, Report
+from converters.parity.report import Report
+from converters.parity.rows import OutputRow
 
-# At every endpoint, and of the classes where there are enough images to count. Measured on two real files: at least
-# 0.992 at every endpoint, and the same class on 14 and 16 of 16 photographs.
-LEAST_COSINE = 0.97
+# At every endpoint but the softmax, and of the classes where there are enough images to count. Measured on three real
+# files of Google, photographs and noise: at least 0.9988 (V1), 0.9921 (V2) and 0.9593 (V3 minimalistic), and the same
+# class on 14, 16 and 16 of 16 photographs. One layer with a reversed kernel or without biases gives 0.7 or less.
+LEAST_COSINE = 0.95
 LEAST_TOP1 = 0.8
 TOP1_IMAGES = 10
 
@@ -25,12 +27,18 @@ def agreement_report(
         endpoints: of the model.
         partial: whether fewer than half of them are enough.
     """
-    judged = tuple(dataclasses.replace(row, bound=float("nan"), passed=_agrees(row)) for row in rows)
+    verdicts = {row.name: _agrees(row) for row in rows}
+    for endpoint in verdicts:
+        if endpoint.endswith("/Predictions"):
+            # The softmax of small differences may be any distance away.
+            logits = endpoint.replace("/Predictions", "/Logits")
+            verdicts[endpoint] = verdicts.get(logits, verdicts[endpoint])
+    judged = tuple(dataclasses.replace(row, bound=float("nan"), passed=verdicts[row.name]) for row in rows)
     notes = [
         note,
         "The reference computes with 8-bit integers, so this is agreement, not parity: every endpoint needs a cosine "
-        f"similarity of at least {LEAST_COSINE:g} with the exact model, and on {TOP1_IMAGES} or more images the same "
-        f"highest class on at least {LEAST_TOP1:.0%} of them.",
+        f"similarity of at least {LEAST_COSINE:g} with the exact model (Predictions follow from Logits), and on "
+        f"{TOP1_IMAGES} or more images the same highest class on at least {LEAST_TOP1:.0%} of them.",
     ]
     report = Report("outputs", name, reference, judged, None, tuple(notes), len(endpoints), partial, True)
     if not report.enough:

@@ -6,7 +6,7 @@ import numpy as np
 
 from converters.background import aligned_output, lacks_background
 from converters.parity.exact import Exact, relative_error
-from converters.parity.report import REGULARIZATION, OutputRow, WeightRow
+from converters.parity.rows import REGULARIZATION, OutputRow, WeightRow
 from converters.weights import is_logits
 
 # A reference agrees where its error is within FACTOR times the rounding of float32 at that endpoint, or within

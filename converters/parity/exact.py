@@ -7,9 +7,7 @@ Keras casts batch norm to float32 on the others; a program on another backend st
 """
 
 import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,8 +17,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from converters.errors import ConversionError
-from converters.parity.report import REGULARIZATION, TRAINING, UPDATED
+from converters.parity.rows import REGULARIZATION, TRAINING, UPDATED
+from converters.tensorflow_extra import run_on_tensorflow
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -116,7 +114,7 @@ def _add_training(model, double, single, images, momentum, values, rounding) -> 
     The fused op hands out the unbiased variance of a batch, and so does the exact model.
     """
     import mobilenets
-    from converters.hub.batch_norm import FusedBatchNormalization
+    from converters.parity.fused_batch_norm import FusedBatchNormalization
     from converters.parity.outputs import endpoints_as_built
     from converters.weights import slim_variables
 
@@ -162,15 +160,7 @@ def _in_another_process(folder, model, images, momentum, folded, float64) -> Exa
     model.save(folder / "model.keras")
     np.savez(folder / "images.npz", images=images)
     request = {"momentum": momentum, "folded": folded, "float64": float64}
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, str(folder), json.dumps(request)],
-        env={**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or "no reason was printed").splitlines()[-1]
-        raise ConversionError(f"The exact model could not be computed on Keras's TensorFlow backend: {reason}")
+    run_on_tensorflow(__name__, "The exact model, in float64,", folder, request)
     with np.load(folder / "exact.npz", allow_pickle=False) as arrays:
         values = dict(arrays)
     return Exact(values, json.loads((folder / "rounding.json").read_text()))
@@ -178,8 +168,9 @@ def _in_another_process(folder, model, images, momentum, folded, float64) -> Exa
 
 def _serve(folder: pathlib.Path, request: Mapping) -> None:
     import mobilenets  # noqa: F401  registers its layers for loading
+    from converters.keras_file import open_keras_file
 
-    model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+    model = open_keras_file(folder / "model.keras")
     with np.load(folder / "images.npz", allow_pickle=False) as arrays:
         exact = exact_values(model, arrays["images"], **request)
     values: dict[str, Any] = dict(exact.values)  # not to be taken for `allow_pickle` by a type checker

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 import checkpoints
-from converters.parity.report import WeightRow
+from converters.parity.rows import WeightRow
 from converters.weights import is_trainable
 
 TABLE = pathlib.Path(__file__).with_name("fingerprints.csv")
@@ -36,43 +36,43 @@ def _table() -> dict[str, dict[str, str]]:
     return models
 
 
-def held_against_published(
-    rows: tuple[WeightRow, ...], found: Mapping[str, np.ndarray], name: str, averaged: bool
+def compared_with_published(
+    rows: tuple[WeightRow, ...], arrays: Mapping[str, np.ndarray], name: str, averaged: bool
 ) -> tuple[tuple[WeightRow, ...], tuple[str, ...]]:
-    """Rows of a comparison, those failed whose values are not the published ones, and what to say of it.
+    """The rows of a comparison, where values that are not the published ones fail, and notes on them.
 
     Args:
-        rows: of ``found`` against its source.
-        found: ``{slim name: array}`` of the model.
-        name: the published model that it is said to be.
-        averaged: whether its trainable variables hold their averaged values. If not, they are not looked at.
+        rows: of the comparison of ``arrays`` with their source.
+        arrays: ``{slim name: array}`` of the model.
+        name: the published model that the source is, by its name.
+        averaged: whether its trainable variables hold their averaged values. If not, they are not compared.
     """
     checksums = published_fingerprints(name)
     if not checksums:
         return rows, ()
-    wanted = {key: checksum for key, checksum in checksums.items() if averaged or not is_trainable(key)}
-    differing = {key for key in wanted.keys() & found.keys() if _checksum(found[key]) != wanted[key]}
-    missing = wanted.keys() - found.keys()
-    held = tuple(
-        # A row that failed already tells more.
+    expected = {key: checksum for key, checksum in checksums.items() if averaged or not is_trainable(key)}
+    differing = {key for key in expected.keys() & arrays.keys() if _checksum(arrays[key]) != expected[key]}
+    missing = expected.keys() - arrays.keys()
+    compared = tuple(
+        # A row that failed already says more.
         dataclasses.replace(row, finding=DIFFERS, passed=False) if row.passed and row.name in differing else row
         for row in rows
     )
     known = {row.name for row in rows}
-    held += tuple(WeightRow(key, (), "missing in the model", False) for key in sorted(missing - known))
+    compared += tuple(WeightRow(key, (), "missing in the model", False) for key in sorted(missing - known))
     kind = "variables" if averaged else "moving statistics"
     notes = [
-        f"{len(wanted) - len(differing) - len(missing)} of {len(wanted)} {kind} have the checksums that the published "
-        f"module of {name} lists."
+        f"{len(expected) - len(differing) - len(missing)} of {len(expected)} {kind} have the checksums that the "
+        f"published module of {name} lists."
     ]
     if not averaged:
         notes.append(
-            "The published module holds averaged values; the trainable variables here are plain, and were not held "
-            "against it."
+            "The published module holds averaged values; the trainable variables here are plain, and were not "
+            "compared with it."
         )
     elif unlisted := [row.name for row in rows if row.name not in checksums]:
         notes.append(f"The published module lists no {', '.join(unlisted)}.")
-    return held, tuple(notes)
+    return compared, tuple(notes)
 
 
 def _checksum(array: np.ndarray) -> str:

@@ -7,15 +7,9 @@ import numpy as np
 
 import mobilenets
 from mobilenets.blocks import rescales_inputs
+from mobilenets.initial_values import without_random_values
 
 Arrays = dict[str, np.ndarray]
-# Copies get the values of their original, so there is no need to draw random ones first.
-ZEROS: dict[str, object] = {
-    "module": "keras.initializers",
-    "class_name": "Zeros",
-    "config": {},
-    "registered_name": None,
-}
 
 
 def own_outputs(model: keras.Model) -> Callable[[np.ndarray], Arrays]:
@@ -55,12 +49,10 @@ def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
 
     def retyped(config):
         if isinstance(config, Mapping):
-            return {
-                key: dtype if key == "dtype" else ZEROS if key.endswith("_initializer") else retyped(value)
-                for key, value in config.items()
-            }
+            return {key: dtype if key == "dtype" else retyped(value) for key, value in config.items()}
         return [retyped(value) for value in config] if isinstance(config, list | tuple) else config
 
-    copy = type(model).from_config(retyped(model.get_config()))
+    with without_random_values():
+        copy = type(model).from_config(retyped(model.get_config()))
     copy.set_weights(model.get_weights())
     return copy

@@ -6,66 +6,12 @@ import json
 import math
 from dataclasses import dataclass
 
+from converters.parity.report_text import report_text
+from converters.parity.rows import REGULARIZATION, TRAINING, UPDATED, OutputRow, WeightRow
+
 # Below this share of the model's endpoints, a comparison says too little to be called passed.
 LEAST_SHARE = 0.5
-# What the rows of a hub module are called that are no endpoints in inference mode.
-TRAINING, UPDATED, REGULARIZATION = "training: ", "after it: ", "regularization loss"
 _NO_ENDPOINTS = (TRAINING, UPDATED, REGULARIZATION, "default", "layer ")
-
-
-@dataclass(frozen=True)
-class WeightRow:
-    """One variable (or one layer whose structure differs): whether model and reference are equal.
-
-    Attributes:
-        name: slim variable name, or ``layer <slim scope>``.
-        shape: of the reference, or of the model where the reference has none.
-        finding: "equal", "missing in the model", "missing in the reference", "shape ..." or "N values differ"; of a
-            layer, both descriptions.
-        passed: whether it is equal.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    finding: str
-    passed: bool
-
-
-@dataclass(frozen=True)
-class OutputRow:
-    """One endpoint: how far the reference is from the exact model, and how far it may be.
-
-    Attributes:
-        name: endpoint name, as hub modules have it.
-        shape: of the reference.
-        model_shape: of the model.
-        reference_error: ``max|R - E| / max|E|``, R the reference and E the exact model (NaN where the shapes differ).
-        rounding: the same of our model in float32 on TensorFlow.
-        bound: what ``reference_error`` may be: the larger of the floor and 4 x ``rounding``, or the user's tolerance.
-        model_error: the same error of the model as it is, with its own dtype policy and backend; None in training
-            mode, where it is not computed.
-        max_absolute: ``max|R - E|``.
-        cosine: cosine similarity of reference and exact model.
-        top1_agreement: for logits, the share of images whose highest class is the same; None elsewhere.
-        passed: whether ``reference_error`` is within ``bound``.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    model_shape: tuple[int, ...]
-    reference_error: float
-    rounding: float
-    bound: float
-    model_error: float | None
-    max_absolute: float
-    cosine: float
-    top1_agreement: float | None
-    passed: bool
-
-    @property
-    def max_relative(self) -> float:
-        """The former name of `reference_error`."""
-        return self.reference_error
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,6 +69,12 @@ class Report:
         return self.endpoints is None or self.partial or self.compared >= LEAST_SHARE * self.endpoints
 
     @property
+    def least_similar(self) -> OutputRow:
+        """The row whose cosine similarity is the least, of those that it decides (the softmax follows the logits)."""
+        rows = self.output_rows
+        return min([row for row in rows if not row.name.endswith("/Predictions")] or rows, key=lambda row: row.cosine)
+
+    @property
     def first_failure(self) -> WeightRow | OutputRow | None:
         """The first row that does not agree: later ones follow from it."""
         return next((row for row in self.rows if not row.passed), None)
@@ -160,8 +112,6 @@ class Report:
         return f"<p><b>{verdict}</b></p><details><summary>rows</summary><pre>{html.escape(str(self))}</pre></details>"
 
     def __str__(self) -> str:
-        from converters.parity.report_text import report_text
-
         return report_text(self)
 
 

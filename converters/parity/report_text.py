@@ -1,18 +1,20 @@
 """A report as people read it in a terminal."""
 
-import shutil
-import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Column, Table
 
-from converters.parity.report import OutputRow, Report, WeightRow
+from converters.parity.rows import OutputRow, WeightRow
 from converters.text import plain_table, right, shape_text, text_of
+
+if TYPE_CHECKING:
+    from converters.parity.report import Report
 
 WORST = 5
 
 
-def report_text(report: Report, every_row: bool = True, width: int = 200) -> str:
+def report_text(report: "Report", every_row: bool = True, width: int = 200) -> str:
     """Returns a report of `converters.verify` as text: the verdict, notes, a table, and the verdict again.
 
     Args:
@@ -37,12 +39,7 @@ def _failures_and_worst(rows: Sequence[OutputRow]) -> Sequence[OutputRow]:
     return [row for row in rows if not row.passed or row in worst]
 
 
-def terminal_width() -> int:
-    """Returns the width of the terminal, or 200 where standard output is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
-
-
-def verdict(report: Report) -> str:
+def verdict(report: "Report") -> str:
     """Returns one sentence: what was compared with what, and the result."""
     failed = sum(not row.passed for row in report.rows)
     agree = f"{len(report.rows) - failed} of {len(report.rows)}"
@@ -57,7 +54,7 @@ def verdict(report: Report) -> str:
     if report.endpoints is not None and report.compared < report.endpoints:
         few = f" ({report.compared} of the model's {report.endpoints} endpoints compared)"
     if report.agreement:
-        cosine = min((row.cosine for row in report.output_rows), default=float("nan"))
+        cosine = report.least_similar.cosine if report.rows else float("nan")
         top1 = next((row.top1_agreement for row in report.output_rows if row.top1_agreement is not None), None)
         classes = "" if top1 is None else f", and top-1 is the same on {top1:.0%}"
         return f"{head}agreement, not parity: {agree} endpoints agree{few}; the least cosine is {cosine:.4f}{classes}."
@@ -71,7 +68,7 @@ def verdict(report: Report) -> str:
     )
 
 
-def _outputs(report: Report, rows: Sequence[OutputRow]) -> Table:
+def _outputs(report: "Report", rows: Sequence[OutputRow]) -> Table:
     columns = ("reference error", "rounding", "allowed", "this model", "cosine", "top-1")
     table = plain_table(Column("endpoint", overflow="fold"), "shape", *map(right, columns), "")
     first = report.first_failure

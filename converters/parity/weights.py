@@ -13,8 +13,9 @@ from converters.background import DROPPED, lacks_background, shapes_without_back
 from converters.errors import ConversionError
 from converters.manifest import configured_structure, fingerprints, read_manifest
 from converters.parity.comparison import compare_weights
-from converters.parity.fingerprints import held_against_published
-from converters.parity.report import Report, WeightRow
+from converters.parity.fingerprints import compared_with_published
+from converters.parity.report import Report
+from converters.parity.rows import WeightRow
 from converters.recognition import Network, recognise
 from converters.source_names import NetworkView, network_view
 from converters.structure import published_structure, structure, structure_differences
@@ -27,11 +28,11 @@ VALUES = {"always": "averaged", "never": "plain"}
 
 
 def verify_manifest(
-    name: str, found: Arrays, reference: str | pathlib.Path, model: keras.Model | None = None
+    name: str, arrays: Arrays, reference: str | pathlib.Path, model: keras.Model | None = None
 ) -> Report:
     """Compares every variable's shape, type and checksum, and the structure of ``model``, with a manifest."""
     manifest = read_manifest(reference)
-    expected, ours = manifest["variables"], fingerprints(found)
+    expected, ours = manifest["variables"], fingerprints(arrays)
     rows = tuple(_manifest_row(key, ours.get(key), expected.get(key)) for key in sorted({*ours, *expected}))
     report = Report("weights", name, str(reference), rows)
     return (
@@ -60,28 +61,28 @@ def compared_structure(report: Report, model: keras.Model, expected: Mapping[str
     return dataclasses.replace(report, rows=(*report.rows, *rows), notes=(*report.notes, note))
 
 
-def _manifest_row(name: str, found: Mapping | None, expected: Mapping | None) -> WeightRow:
-    shape = tuple((expected or found or {})["shape"])
-    if found is None or expected is None:
-        return WeightRow(name, shape, f"missing in the {'model' if found is None else 'reference'}", False)
-    differing = [key for key in expected if found.get(key) != expected[key]]
+def _manifest_row(name: str, arrays: Mapping | None, expected: Mapping | None) -> WeightRow:
+    shape = tuple((expected or arrays or {})["shape"])
+    if arrays is None or expected is None:
+        return WeightRow(name, shape, f"missing in the {'model' if arrays is None else 'reference'}", False)
+    differing = [key for key in expected if arrays.get(key) != expected[key]]
     return WeightRow(name, shape, f"{', '.join(differing)} differ" if differing else "equal", not differing)
 
 
 def verify_variables(
     name: str,
-    found: Arrays,
+    arrays: Arrays,
     variables: Arrays,
     reference: str,
     ema: str,
     published: str | None = None,
     scope: str | None = None,
 ) -> Report:
-    """Every variable against the averaged or the plain values of a source, or whichever of them ``found`` carries.
+    """Every variable against the averaged or the plain values of a source, or whichever of them ``arrays`` carries.
 
     Args:
         name: what to call the model.
-        found: ``{slim name: array}`` of the model.
+        arrays: ``{slim name: array}`` of the model.
         variables: what the source holds.
         reference: what to call the source.
         ema: "always", "never" or "auto", as `converters.verify` takes it.
@@ -89,29 +90,29 @@ def verify_variables(
         scope: the scope of the network in the source; None where it has only one network.
     """
     view = network_view(checkpoints.open_variables(variables), reference, scope)
-    return _compared_view(name, found, view, reference, ema, published)
+    return _compared_view(name, arrays, view, reference, ema, published)
 
 
 def _compared_view(
-    name: str, found: Arrays, view: NetworkView, reference: str, ema: str, published: str | None
+    name: str, arrays: Arrays, view: NetworkView, reference: str, ema: str, published: str | None
 ) -> Report:
-    reports = dict(_reports(name, found, view, reference, ema))
+    reports = dict(_reports(name, arrays, view, reference, ema))
     policy, best = min(reports.items(), key=lambda item: sum(not row.passed for row in item[1].rows))
     others = [note for report in reports.values() for note in report.notes if report is not best]
-    rows, notes = best.weight_rows, _different_networks(found, view.network)
+    rows, notes = best.weight_rows, _different_networks(arrays, view.network)
     shapes = view.shapes
-    if any(is_logits(key) and lacks_background(array.shape, shapes.get(key)) for key, array in found.items()):
+    if any(is_logits(key) and lacks_background(array.shape, shapes.get(key)) for key, array in arrays.items()):
         notes = (*notes, DROPPED)
     if published is not None:
-        rows, more = held_against_published(rows, found, published, policy == "always")
+        rows, more = compared_with_published(rows, arrays, published, policy == "always")
         notes += more
     return Report("weights", name, reference, rows, notes=(*best.notes, *others, *notes))
 
 
-def _different_networks(found: Arrays, theirs: Network) -> tuple[str, ...]:
+def _different_networks(arrays: Arrays, theirs: Network) -> tuple[str, ...]:
     """A note where the two sides are of another family or multiplier."""
     try:
-        ours = recognise(checkpoints.open_variables(found).shapes, "")
+        ours = recognise(checkpoints.open_variables(arrays).shapes, "")
     except ConversionError:
         return ()
     ours_text, theirs_text = (
@@ -129,7 +130,7 @@ def _variant(network: Network) -> list[str]:
 
 def verify_saved(
     name: str,
-    found: Arrays,
+    arrays: Arrays,
     variables: Arrays,
     source: str,
     averaged: bool,
@@ -141,7 +142,7 @@ def verify_saved(
 
     Args:
         name: what to call the model.
-        found: ``{slim name: array}`` of the loaded model.
+        arrays: ``{slim name: array}`` of the loaded model.
         variables: what the source holds.
         source: what to call the source.
         averaged: whether the conversion took averaged values.
@@ -151,8 +152,8 @@ def verify_saved(
     """
     view = network_view(checkpoints.open_variables(variables), source, scope)
     shapes = shapes_without_background(view.shapes) if background_dropped else view.shapes
-    new = [key for key, array in found.items() if is_logits(key) and shapes.get(key) != array.shape]
-    taken = {key: array for key, array in found.items() if key not in new}
+    new = [key for key, array in arrays.items() if is_logits(key) and shapes.get(key) != array.shape]
+    taken = {key: array for key, array in arrays.items() if key not in new}
     report = _compared_view(name, taken, view, source, "always" if averaged else "never", published)
     if new:
         note = f"The classification layer is new, and was not compared: {', '.join(new)}."
@@ -160,14 +161,14 @@ def verify_saved(
     return report
 
 
-def _reports(name: str, found: Arrays, view: NetworkView, reference: str, ema: str) -> Iterator[tuple[str, Report]]:
+def _reports(name: str, arrays: Arrays, view: NetworkView, reference: str, ema: str) -> Iterator[tuple[str, Report]]:
     """A report for each policy that may be what the model was made by."""
     names = view.names
     # A model without a head has no use for the reference's logits; anything else that it lacks is a difference.
-    headless = not any(map(is_logits, found))
+    headless = not any(map(is_logits, arrays))
     needed = {key for key in names.owners() if not (headless and is_logits(key))}
     for policy in (ema,) if ema != "auto" else _possible(needed, names):
-        rows = compare_weights(found, view.variables.renamed(choose(needed, names, policy, reference)))
+        rows = compare_weights(arrays, view.variables.renamed(choose(needed, names, policy, reference)))
         trainable = [row for row in rows if is_trainable(row.name)]
         equal = sum(row.passed for row in trainable)
         note = f"{equal} of {len(trainable)} trainable variables equal the {VALUES[policy]} values in {reference}."

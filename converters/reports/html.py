@@ -10,8 +10,9 @@ from typing import NamedTuple
 import jinja2
 
 import checkpoints
-from converters.parity.report import OutputRow, Report
+from converters.parity.report import Report
 from converters.parity.report_text import output_cells, verdict
+from converters.parity.rows import OutputRow
 from converters.text import shape_text
 
 TEMPLATE = pathlib.Path(__file__).with_name("report.html.jinja")

@@ -1,7 +1,6 @@
 """Where the two sides of a verification come from, in words for a report."""
 
 import datetime
-import importlib.metadata
 import os
 import pathlib
 import platform
@@ -11,13 +10,12 @@ import keras
 
 import checkpoints
 from converters.errors import ConversionError
-from converters.hub.module import is_hub_module
 from converters.manifest import differing_variables, manifest_path
 from converters.manifest_file import manifests_of
+from converters.opening import is_hub_module
 from converters.sources import Variables
+from converters.versions import version_of, versions
 from converters.weights import slim_variables
-
-PACKAGES = ("mobilenets", "keras", "tensorflow", "numpy")
 
 
 def provenance_of(model: keras.Model, path: str | pathlib.Path, reference: Variables) -> dict[str, dict[str, str]]:
@@ -43,7 +41,8 @@ def provenance_of(model: keras.Model, path: str | pathlib.Path, reference: Varia
         "Model": {"file": str(path), **_checksums([pathlib.Path(path)]), **_manifest_facts(model, path)},
         "Reference": compared_with,
         "Computed with": {
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            "mobilenets": version_of("mobilenets"),
+            **versions(),
             "Keras backend": keras.backend.backend(),
             "Python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}",

@@ -1,9 +1,8 @@
 """The runtime of a job: the fastest that is installed and, on the first images, as exact as float32 can be."""
 
-import importlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,7 +21,8 @@ from converters.runtimes.network_cache import (
     verdict_file,
     write_verdict,
 )
-from converters.runtimes.table import CHOICES, RUNTIMES, Runtime
+from converters.runtimes.table import CHOICES, RUNTIMES, usable_cores
+from mobilenets.backend import BACKENDS
 
 SEED = 20180801
 # Images on which a runtime is compared with the exact model.
@@ -35,13 +35,14 @@ class Inference:
 
     Attributes:
         run: From an array ``(count, height, width, 3)``, as the model takes it, to outputs as arrays.
-        runtime: "keras", "tensorflow", "litert", "onnx" or "openvino".
+        runtime: "keras", "tensorflow", "jax", "torch", "litert", "onnx" or "openvino".
         error: The largest difference from the exact model on the compared images, relative to the largest exact value;
             None if the outputs were not compared.
         bound: The largest ``error`` that is allowed; None likewise.
         from_keras: The largest difference from the Keras model in float32, relative to its largest value; None
             likewise.
         notes: Which runtime computes and how exact it is; and why others do not.
+        file: The converted network that computes, usually in the cache folder; None without one.
     """
 
     run: Callable[[np.ndarray], Any]
@@ -50,6 +51,7 @@ class Inference:
     bound: float | None = None
     from_keras: float | None = None
     notes: tuple[str, ...] = ()
+    file: Path | None = None
 
     def __call__(self, images: np.ndarray) -> Any:
         """Returns the outputs for a batch of images."""
@@ -60,10 +62,16 @@ def check_runtime(runtime: str, threads: int | None) -> None:
     """Checks the arguments.
 
     Raises:
-        ValueError: The runtime is unknown, or the number of threads is below 1.
+        ValueError: The runtime is unknown or another backend than that of Keras, or the number of threads is below 1.
     """
+    backend = keras.backend.backend()
     if runtime not in CHOICES:
         raise ValueError(f"runtime must be one of {', '.join(CHOICES)}, not {runtime!r}.")
+    if runtime in BACKENDS and runtime != backend:
+        raise ValueError(
+            f"The runtime {runtime} needs Keras on that backend, and Keras runs on {backend}: set "
+            f"KERAS_BACKEND={runtime}."
+        )
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads!r}.")
 
@@ -97,7 +105,7 @@ def converted_inference(
         try:
             with converted_file(model, RUNTIMES[name]) as path:
                 run = RUNTIMES[name].load(path, threads or usable_cores())
-                file = verdict_file(path, _compared(images), name, _version(RUNTIMES[name]))
+                file = verdict_file(path, _compared(images), name, RUNTIMES[name].version())
                 verdict = read_verdict(file)
                 if verdict is None:
                     # The exact model takes seconds to build, so its verdict is kept.
@@ -116,7 +124,7 @@ def converted_inference(
             f"The runtime is {name}: on {compared} it differs from the exact model by {verdict.error:.2g} of the "
             f"largest output ({verdict.bound:.2g} is allowed), and from Keras by {verdict.from_keras:.2g}."
         )
-        return Inference(run, name, verdict.error, verdict.bound, verdict.from_keras, (*notes, note)), ()
+        return Inference(run, name, verdict.error, verdict.bound, verdict.from_keras, (*notes, note), path), ()
     return None, tuple(notes)
 
 
@@ -126,7 +134,7 @@ def is_compared(model: keras.Model, images: np.ndarray | None) -> bool:
         return False
     for name, runtime in RUNTIMES.items():
         if not runtime.missing():
-            file = verdict_file(network_file(model, runtime), _compared(images), name, _version(runtime))
+            file = verdict_file(network_file(model, runtime), _compared(images), name, runtime.version())
             verdict = read_verdict(file)
             if verdict is not None and verdict.passed:
                 return True
@@ -135,15 +143,6 @@ def is_compared(model: keras.Model, images: np.ndarray | None) -> bool:
 
 def _compared(images: np.ndarray | None) -> np.ndarray | None:
     return None if images is None else np.asarray(images[:COMPARED], np.float32)
-
-
-def _version(runtime: Runtime) -> str:
-    return " ".join(getattr(importlib.import_module(name), "__version__", "") for name in runtime.packages)
-
-
-def usable_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unfit(model: keras.Model) -> str | None:

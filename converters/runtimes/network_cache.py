@@ -1,20 +1,21 @@
-"""Converted networks in the cache folder, by a digest of weights and structure."""
+"""Converted networks in the cache folder, by a digest of weights and structure. Imports Keras only to write one."""
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import keras
 import numpy as np
 
 import checkpoints
 import mobilenets
 from converters.runtimes.table import Runtime
+
+if TYPE_CHECKING:
+    import keras
 
 FORMAT = "mobilenets network 1"
 
@@ -49,15 +50,19 @@ def write_verdict(file: Path, verdict: Verdict) -> None:
         path.write_text(json.dumps(verdict._asdict()) + "\n")
 
 
-def network_file(model: keras.Model, runtime: Runtime) -> Path:
+def network_file(model: "keras.Model", runtime: Runtime) -> Path:
     """Returns where the cache keeps the file of a fused model for a runtime."""
     folder = checkpoints.cache_folder() / "networks" / network_digest(model)[:32] / runtime.format
     return folder / f"network{runtime.suffix}"
 
 
-def network_digest(model: keras.Model) -> str:
+def network_digest(model: "keras.Model") -> str:
     """Returns a sha256 of the structure and of all weights, whatever the names of model and layers."""
-    digest = hashlib.sha256(f"{FORMAT} {importlib.metadata.version('tensorflow')} {keras.__version__}".encode())
+    import keras
+
+    from converters.versions import version_of
+
+    digest = hashlib.sha256(f"{FORMAT} {version_of('tensorflow')} {keras.__version__}".encode())
     digest.update(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
     for weight in model.weights:
         array = keras.ops.convert_to_numpy(weight)
@@ -67,7 +72,7 @@ def network_digest(model: keras.Model) -> str:
 
 
 @contextlib.contextmanager
-def converted_file(model: keras.Model, runtime: Runtime) -> Iterator[Path]:
+def converted_file(model: "keras.Model", runtime: Runtime) -> Iterator[Path]:
     """Yields the file of a fused model for a runtime: the one in the cache, or else a new one.
 
     A file whose sha256 is not the recorded one is written again. Where the cache folder cannot be written, the file is
@@ -75,7 +80,7 @@ def converted_file(model: keras.Model, runtime: Runtime) -> Iterator[Path]:
     """
     kept_file = network_file(model, runtime)
     folder, name = kept_file.parent, kept_file.name
-    if _is_whole(folder):
+    if is_whole(folder):
         yield folder / name
         return
     try:
@@ -91,7 +96,7 @@ def converted_file(model: keras.Model, runtime: Runtime) -> Iterator[Path]:
         yield Path(kept) / name
 
 
-def _write(model: keras.Model, runtime: Runtime, folder: Path, name: str) -> None:
+def _write(model: "keras.Model", runtime: Runtime, folder: Path, name: str) -> None:
     # Imports TensorFlow's converters.
     import io
 
@@ -106,7 +111,8 @@ def _write(model: keras.Model, runtime: Runtime, folder: Path, name: str) -> Non
     (folder / "sha256.json").write_text(json.dumps(sums, indent=1) + "\n")
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
+    """Returns whether the files of a network are those that were written."""
     try:
         sums = checkpoints.read_json(folder / "sha256.json")
         return bool(sums) and all(checkpoints.sha256(folder / name) == expected for name, expected in sums.items())

@@ -1,12 +1,16 @@
 """The table of runtimes that run a converted file; nothing here imports Keras or TensorFlow."""
 
+import importlib
 import importlib.util
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from mobilenets.backend import BACKENDS
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -32,7 +36,24 @@ class Runtime(NamedTuple):
 
     def missing(self) -> list[str]:
         """Returns the modules that are not installed."""
-        return [name for name in (*self.packages, *self.writers) if importlib.util.find_spec(name) is None]
+        return _missing((*self.packages, *self.writers))
+
+    def missing_packages(self) -> list[str]:
+        """Returns the modules that are not installed, of those that run a file."""
+        return _missing(self.packages)
+
+    def version(self) -> str:
+        """Returns the versions of the modules that run the file."""
+        return " ".join(getattr(importlib.import_module(name), "__version__", "") for name in self.packages)
+
+
+def _missing(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if importlib.util.find_spec(name) is None]
+
+
+def usable_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_litert(path: Path, threads: int) -> Function:
@@ -105,4 +126,4 @@ RUNTIMES = {
 }
 """Fastest first, as measured on MobileNet V2 1.0 at 224."""
 
-CHOICES = ("auto", "keras", "tensorflow", *RUNTIMES)
+CHOICES = ("auto", "keras", *BACKENDS, *RUNTIMES)

@@ -1,11 +1,11 @@
 """The shortest way from images to outputs, in the runtime that is fastest and exact enough."""
 
-from collections.abc import Callable
+import importlib
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import mobilenets
 from converters.runtimes.choice import Inference, check_runtime, converted_inference
@@ -26,14 +26,16 @@ def inference_function(
 
     "auto" takes the fastest runtime that is installed and exact enough. The outputs of a converted network are first
     compared with the exact model by the rule of `converters.verify`. A runtime that is not installed, fails or differs
-    is replaced by "tensorflow", with a note. Converted networks are kept in the cache folder.
+    is replaced by Keras's backend, with a note. Converted networks are kept in the cache folder.
 
     In "tensorflow" the fused weights are constants of the graph, which TensorFlow lays out for its kernels once. XLA
-    (``jit_compile=True``) does not help: on CPU it makes these networks ten times as slow and slower.
+    (``jit_compile=True``) does not help there: on CPU it makes these networks ten times as slow and slower. "jax" is
+    compiled for each new shape of the images, and "torch" runs in inference mode.
 
     Args:
         model: a functional or sequential model with one input.
-        runtime: "auto", "keras" (the model's own layers, traced once), "tensorflow", "litert", "onnx" or "openvino".
+        runtime: "auto", "keras" (the model's own layers, traced once), the backend of Keras ("tensorflow", "jax" or
+            "torch": the fused model there), or "litert", "onnx" or "openvino" (on the TensorFlow backend).
         threads: number of threads of "litert", "onnx" and "openvino"; by default that of the cores.
         fused: whether batch norms are folded first (`mobilenets.fuse`). The function then has weights of its own.
             False means "keras": the function follows later changes of the model's weights.
@@ -45,7 +47,7 @@ def inference_function(
         which runtime computes and how exact it is.
 
     Raises:
-        ValueError: the runtime is unknown, or the model cannot be fused.
+        ValueError: the runtime is unknown or another backend than that of Keras, or the model cannot be fused.
 
     Example:
         >>> infer = converters.inference_function(model)
@@ -53,38 +55,24 @@ def inference_function(
         'litert'
     """
     check_runtime(runtime, threads)
-    notes: tuple[str, ...] = ()
+    backend = keras.backend.backend()
+    functions = importlib.import_module(f"converters.runtimes.on_{backend}")
     if runtime == "keras" or not fused:
-        return Inference(_traced(model, lambda batch: model(batch, training=False)), "keras")
-    if runtime != "tensorflow":
+        return _checked(model, Inference(functions.own_layers(model), "keras"))
+    notes: tuple[str, ...] = ()
+    if runtime != backend:
         converted, notes = converted_inference(model, runtime, threads, images)
         if converted:
             return converted
-        notes = (*notes, "The runtime is tensorflow.")
-    return Inference(_traced(model, _with_constants(mobilenets.fuse(model))), "tensorflow", notes=notes)
+        notes = (*notes, f"The runtime is {backend}.")
+    return _checked(model, Inference(functions.constants(mobilenets.fuse(model)), backend, notes=notes))
 
 
-def _traced(model: keras.Model, call: Callable[[tf.Tensor], Any]) -> Callable[[np.ndarray], Any]:
-    (images,) = model.inputs
-    spec = tf.TensorSpec(images.shape, images.dtype)
-    outputs = tf.function(call, input_signature=[spec], autograph=False)
-    outputs.get_concrete_function()
+def _checked(model: keras.Model, inference: Inference) -> Inference:
+    """The same function, which warns of images outside of the model's range."""
 
-    def infer(batch: np.ndarray) -> Any:
-        mobilenets.check_image_range(batch, model)
-        return tf.nest.map_structure(lambda tensor: tensor.numpy(), outputs(tf.constant(batch, images.dtype)))
+    def run(images: np.ndarray) -> Any:
+        mobilenets.check_image_range(images, model)
+        return inference.run(images)
 
-    return infer
-
-
-def _with_constants(model: keras.Model) -> Callable[[tf.Tensor], Any]:
-    """The call of a model whose weights are, in a graph that is traced of it, constants."""
-    trainable = [weight.numpy() for weight in model.trainable_variables]
-    others = [weight.numpy() for weight in model.non_trainable_variables]
-
-    def call(batch):
-        weights = [[tf.constant(value) for value in values] for values in (trainable, others)]
-        outputs, _ = model.stateless_call(*weights, batch, training=False)
-        return outputs
-
-    return call
+    return replace(inference, run=run)

@@ -41,7 +41,7 @@ def run_folder(folder: str | os.PathLike[str], images: np.ndarray) -> dict[str, 
         ConversionError: transformers does not load the folder, or leaves out or makes up a weight.
     """
     program = (
-        f"import sys; sys.path[:] = {sys.path!r}; from converters.exporting import transformers_run; "
+        f"import sys; sys.path[:] = {sys.path!r}; from converters.parity import transformers_run; "
         "transformers_run.main(*sys.argv[1:])"
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}

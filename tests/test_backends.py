@@ -1,0 +1,220 @@
+"""The networks and the commands on the backend of this process; `make test-backends` runs it on JAX and on PyTorch.
+
+In the environment of `make test` it runs on TensorFlow.
+"""
+
+import importlib
+import json
+import sys
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+from click.testing import CliRunner
+
+import checkpoints
+import converters
+import mobilenets
+from converters.cli import main
+from converters.parity.comparison import FACTOR, FLOORS
+from mobilenets.backend import is_installed
+from tests import golden
+from tests.networks import CONSTRUCTORS, SCOPES, set_weights, slim_weights
+
+BACKEND = keras.backend.backend()
+INFERENCE = [case for case in golden.CASES if not case.startswith("t_")]
+TRAINING = [case for case in golden.CASES if case.startswith("t_")]
+SMALL = ("x_v1_0.33_129x97", "x_v2_0.2_96x96", "t_v2_035_96")
+SHAPES = mobilenets.variable_shapes("mobilenet_v1", 0.25)
+PARAMETERS = sum(int(np.prod(shape)) for shape in SHAPES.values())
+
+
+def cases(names):
+    return [pytest.param(name, marks=() if name in SMALL else pytest.mark.long) for name in names]
+
+
+def network(meta, **options):
+    kwargs = dict(meta["kwargs"])
+    if "output_stride" in kwargs:
+        options |= {"output_stride": kwargs["output_stride"], "head": "feature_map"}
+    if "finegrain" in kwargs:
+        options["scale_last_layer"] = not kwargs["finegrain"]
+    if "variant" in kwargs:
+        variant, _, minimalistic = kwargs["variant"].partition("_")
+        options |= {"variant": variant, "minimalistic": bool(minimalistic)}
+    shape = (meta["height"], meta["width"], 3)
+    model = CONSTRUCTORS[meta["family"]](meta["depth_multiplier"], shape, dropout_rate=0.0, **options)
+    set_weights(model, golden.variables(meta))
+    return model
+
+
+@pytest.mark.parametrize("case", cases(INFERENCE))
+def test_every_endpoint_in_float32(case):
+    """By the rule of the proof: no further from slim in float64 than rounding explains."""
+    meta, arrays = golden.load(case)
+    model = network(meta)
+    everything = keras.Model(model.input, {**mobilenets.endpoints(model), "out": model.output})
+    computed = converters.inference_function(everything, "keras")(golden.images(meta["height"], meta["width"]))
+    largest = np.abs(arrays["out64"]).max()
+    bound = max(FLOORS["float32"], FACTOR * np.abs(arrays["out32"] - arrays["out64"]).max() / largest)
+    out = computed.pop("out")
+    out = out if out.ndim == arrays["out64"].ndim else out.ravel()[:: golden.OUT_STEP]
+    assert np.abs(out - arrays["out64"]).max() <= bound * largest
+    scope = SCOPES[meta["family"]]
+    recorded = {name.replace("AvgPool_1a", "global_pool"): facts for name, facts in meta["endpoints"].items()}
+    assert set(computed) == {f"{scope}/{name}" for name in recorded}
+    for name, facts in recorded.items():
+        value = computed[f"{scope}/{name}"]
+        assert value.dtype == np.float32
+        assert list(value.shape) == facts["shape"], name
+        assert np.abs(value.ravel()[facts["idx"]] - facts["val"]).max() <= bound * np.abs(value).max(), name
+
+
+def train_once(model, images, constants):
+    """Loss, gradients and new moving statistics of one step, by slim name, on any backend."""
+    weights = slim_weights(model)
+    by_id = {id(weight): name for name, weight in weights.items()}
+    names = [by_id[id(weight)] for weight in model.trainable_variables]
+    if BACKEND == "jax":
+        import jax
+
+        def loss_of(trainable, others):
+            logits, updated = model.stateless_call(trainable, others, images, training=True)
+            return (logits * constants).sum() / logits.shape[1], updated
+
+        values = [
+            [weight.value for weight in group] for group in (model.trainable_variables, model.non_trainable_variables)
+        ]
+        (loss, updated), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(*values)
+        for weight, value in zip(model.non_trainable_variables, updated, strict=True):
+            weight.assign(value)
+    elif BACKEND == "torch":
+        logits = model(images, training=True)
+        loss = (logits * keras.ops.convert_to_tensor(constants)).sum() / logits.shape[1]
+        loss.backward()
+        gradients = [weight.value.grad for weight in model.trainable_variables]
+        loss = loss.detach()
+    else:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            loss = tf.reduce_sum(logits * constants) / logits.shape[1]
+        gradients = tape.gradient(loss, [weight.value for weight in model.trainable_variables])
+    moving = {name: keras.ops.convert_to_numpy(weight) for name, weight in weights.items() if not weight.trainable}
+    arrays = dict(zip(names, map(keras.ops.convert_to_numpy, gradients), strict=True))
+    return float(loss), arrays, moving
+
+
+@pytest.mark.parametrize("bessel", [pytest.param(False, marks=pytest.mark.long), True])
+@pytest.mark.parametrize("case", cases(TRAINING))
+def test_one_step_of_training(case, bessel):
+    """Loss, gradients and moving statistics next to slim's in float64, whose moving variances are biased."""
+    meta, _ = golden.load(case)
+    model = network(meta, batch_norm_momentum=1 - float(np.float32(1 - 0.99)), bessel_correction=bessel)
+    images = golden.images(meta["height"], meta["width"])
+    constants = golden.loss_weights(meta["num_classes"])
+    loss, gradients, moving = train_once(model, images, constants)
+    assert loss == pytest.approx(meta["loss"], abs=2e-3)
+    assert set(gradients) == set(meta["grads"])
+    norms = {name: facts["l2"] for name, facts in meta["grads"].items()}
+    for name, norm in norms.items():
+        # What a batch norm cancels has no gradient but for rounding.
+        assert np.linalg.norm(gradients[name]) == pytest.approx(norm, rel=0.02, abs=1e-4 * max(norms.values())), name
+    assert set(moving) == set(meta["moving"])
+    for name, facts in meta["moving"].items():
+        found = moving[name].ravel()[facts["idx"]]
+        difference = np.abs(found - facts["val"]).max() / facts["l2"]
+        if bessel and name.endswith("moving_variance"):
+            assert np.all(found >= np.array(facts["val"]) * (1 - 2e-5)), name
+        else:
+            assert difference < 2e-5, name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint, its model, and two photographs."""
+    folder = tmp_path_factory.mktemp("backend")
+    variables = {name: golden.weight(name, shape) for name, shape in SHAPES.items()}
+    checkpoints.save_checkpoint(variables, folder / "mobilenet_v1_0.25_128.ckpt")
+    for number in (3, 4):
+        (folder / "classes" / f"{number:04d}").mkdir(parents=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (150, 200, 3), np.uint8)
+        PIL.Image.fromarray(pixels).save(folder / "classes" / f"{number:04d}" / "a.jpg")
+    (folder / "classes" / "0004" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    assert run("convert", folder / "mobilenet_v1_0.25_128.ckpt", "-o", folder / "model.keras")["weights"]
+    return folder
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
+    assert result.exit_code == status, result.output
+    output = json.loads(result.stdout) if status < 2 else result.output
+    return output.get("verification", output) if isinstance(output, dict) else output
+
+
+def test_weights_and_facts(folder):
+    assert run("verify", folder / "model.keras", folder / "mobilenet_v1_0.25_128.ckpt")["passed"]
+    assert run("info", folder / "model.keras")["parameters"] == PARAMETERS
+    assert BACKEND in json.loads((folder / "model.manifest.json").read_text())["created_with"]
+
+
+def test_images(folder):
+    images = folder / "classes"
+    answers = run("predict", folder / "model.keras", images, status=1)
+    assert [len(answer.get("predictions", ())) for answer in answers] == [5, 5, 0]
+    accuracy = run("evaluate", folder / "model.keras", images, status=1)
+    assert (accuracy["images"], accuracy["broken"]) == (2, 1)
+    assert accuracy["decoder"].startswith("TensorFlow" if is_installed("tensorflow") else "Pillow")
+    embedded = run("embed", folder / "model.keras", images, "-o", folder / "x.npz", "--force", status=1)
+    assert (embedded["images"], embedded["features"]) == (2, 256)
+
+
+@pytest.mark.parametrize("runtime", ["keras", BACKEND])
+def test_inference_function(folder, runtime):
+    model = converters.load_model(folder / "model.keras")
+    infer = converters.inference_function(model, runtime)
+    images = golden.images(128, 128, 3)
+    expected = keras.ops.convert_to_numpy(model(images, training=False))
+    assert infer.runtime == runtime
+    for count in (1, 3):
+        np.testing.assert_allclose(infer(images[:count]), expected[:count], atol=1e-4 * np.abs(expected).max())
+
+
+def test_another_backend_is_no_runtime(folder):
+    other = "jax" if BACKEND != "jax" else "torch"
+    with pytest.raises(ValueError, match=f"KERAS_BACKEND={other}"):
+        converters.inference_function(converters.load_model(folder / "model.keras"), other)
+
+
+@pytest.mark.skipif(is_installed("tensorflow"), reason="TensorFlow is installed")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export", "model.keras", "x", "--format", "savedmodel"),
+        ("export", "model.keras", "x.tflite", "--format", "litert"),
+        ("export", "model.keras", "x", "--format", "hub"),
+        ("verify", "model.keras", "graph.pb"),
+    ],
+)
+def test_what_needs_tensorflow_says_so(folder, arguments, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "graph.pb").write_bytes(b"\x0a\x00")
+    output = run(*arguments, status=2)
+    assert "needs TensorFlow, which is not installed: pip install 'mobilenets[tensorflow]'" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("format", ["safetensors", pytest.param("keras-applications", marks=pytest.mark.long)])
+def test_exports_of_every_backend(folder, format):
+    suffix = {"safetensors": ".safetensors", "keras-applications": ".h5"}[format]
+    exported = run("export", folder / "model.keras", folder / f"x{suffix}", "--format", format)
+    assert exported["format"] == format
+
+
+def test_no_import_of_tensorflow():
+    if BACKEND == "tensorflow":
+        pytest.skip("Keras runs on TensorFlow")
+    assert is_installed("tensorflow") or "tensorflow" not in sys.modules
+    assert importlib.import_module(f"converters.runtimes.on_{BACKEND}")

@@ -1,0 +1,192 @@
+"""The conventions of all commands: widths, help texts, outputs, errors for programs, and how they end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import checkpoints
+import mobilenets
+from converters.cli import main
+from converters.text import facts_text
+from tests.documents import ROOT
+from tests.oracle.recipes import made_up_variables
+
+NAME = "mobilenet_v1_025_128"
+
+
+def invoke(*arguments, **variables):
+    return CliRunner().invoke(main, list(map(str, arguments)), prog_name="mobilenets", env=variables)
+
+
+def commands(group=main, path=()):
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = dict(commands())
+
+
+def start(*arguments, **choices):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "mobilenets", *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE, **choices)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_option_has_a_help_text_and_its_default(path):
+    for option in ALL[path].params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+            shown = option.required or option.is_flag or option.show_default or "[" in option.help
+            assert shown, f"{option.name} does not say what happens without it"
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if path[0] in ("convert", "export", "embed", "verify", "info")])
+def test_the_output_is_named_in_the_same_way(path):
+    assert any({"-o", "--output"} <= {*option.opts} for option in ALL[path].params)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 140])
+@pytest.mark.parametrize("arguments", [["list"], ["info", NAME], ["info", "mobilenet_v3_large_minimalistic_100_224"]])
+def test_output_fits_the_terminal(arguments, columns):
+    lines = invoke(*arguments, COLUMNS=str(columns)).stdout.splitlines()
+    assert len(lines) > 10 and max(map(len, lines)) <= columns
+    assert all(line == line.rstrip() for line in lines)
+    if arguments == ["list"]:
+        assert [line.split()[0] for line in lines[1:] if "_v" in line] == mobilenets.list_models()
+        assert ("top-5 %" in lines[0]) == (columns >= 100) and ("multiplier" in lines[0]) == (columns > 110)
+
+
+def test_facts_as_text():
+    facts = {"a_name": "one two three four", "path": "/a/very/long/path/without/spaces", "count": 1234, "empty": ""}
+    assert facts_text(facts, 20).splitlines() == [
+        "a name  one two",
+        "        three four",
+        "path",
+        "  /a/very/long/path/",
+        "  without/spaces",
+        "count   1,234",
+        "empty",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert", "none.ckpt", "-o", "x.keras"],
+        ["convert", "mobilenet_v2_036_96", "-o", "x.keras"],
+        ["predict", "none.keras", "photo.jpg"],
+        ["verify", "none.keras", "none.ckpt"],
+        ["embed", "none.keras", "photo.jpg", "-o", "x.npz"],
+        ["export", "none.keras", "-o", "x.tflite"],
+        ["info", "none.ckpt"],
+        ["info", "none.keras"],
+    ],
+)
+def test_a_wrong_path_fails_before_tensorflow_is_loaded(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("converters.commands.quiet.import_keras_quietly", lambda: pytest.fail("TensorFlow"))
+    monkeypatch.setattr("converters.commands.console.import_keras_quietly", lambda: pytest.fail("TensorFlow"))
+    result = invoke(*arguments)
+    assert result.exit_code == 2 and not result.stdout
+    assert "does not exist" in result.stderr and arguments[1] in result.stderr
+    error = json.loads(invoke(*arguments, "--json").stdout)
+    assert error["exit_status"] == 2 and arguments[1] in error["error"]
+
+
+def test_a_missing_extra_fails_before_tensorflow_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "model.keras").write_bytes(b"x")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("converters.commands.console.import_keras_quietly", lambda: pytest.fail("TensorFlow"))
+    result = invoke("export", tmp_path / "model.keras", "-o", tmp_path / "x.onnx")
+    assert result.exit_code == 2 and 'pip install "mobilenets[onnx]"' in result.stderr
+
+
+def test_usage_errors_as_json():
+    result = invoke("predict", "--json")
+    assert result.exit_code == 2 and "Missing argument" in json.loads(result.stdout)["error"]
+
+
+def test_the_format_follows_from_the_suffix(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"x")
+    result = invoke("export", tmp_path / "model.keras", "-o", tmp_path / "folder")
+    assert result.exit_code == 2 and "give --format: savedmodel, litert" in result.stderr
+    result = invoke("export", tmp_path / "model.keras", tmp_path / "a.onnx", "-o", tmp_path / "b.onnx")
+    assert result.exit_code == 2 and "once: -o OUTPUT" in result.stderr
+    result = invoke("export", tmp_path / "model.keras", tmp_path / "folder")
+    assert "the old form" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Of a trainer: averages, slots and the number of steps."""
+    variables = made_up_variables(mobilenets.variable_shapes("mobilenet_v1", 0.25, 5))
+    trained = {name: array for name, array in variables.items() if "moving_" not in name}
+    variables |= {f"{name}/ExponentialMovingAverage": array for name, array in trained.items()}
+    variables |= {f"{name}/{slot}": array for name, array in trained.items() for slot in ("RMSProp", "RMSProp_1")}
+    prefix = tmp_path_factory.mktemp("trainer") / "model.ckpt-90"
+    checkpoints.save_checkpoint(variables | {"global_step": np.int64(90)}, prefix)
+    return prefix
+
+
+def test_info_of_a_checkpoint(checkpoint):
+    facts = json.loads(invoke("info", checkpoint, "--json").stdout)
+    expected = {"network": "mobilenet_v1", "depth_multiplier": 0.25, "classes": 5, "steps": 90, "averages": 83}
+    assert {name: facts[name] for name in expected} == expected
+    assert facts["optimizer"] == ["RMSProp"] and facts["variables"] == 137
+    assert [file["sha256"] for file in facts["files"]] == [
+        checkpoints.sha256(f"{checkpoint}{suffix}") for suffix in (".index", ".data-00000-of-00001")
+    ]
+    shown = invoke("info", checkpoint, COLUMNS="80").stdout
+    assert "5 classes" in shown and "RMSProp" in shown and max(map(len, shown.splitlines())) <= 80
+
+
+def test_info_of_a_published_archive(tmp_path, monkeypatch):
+    variables = made_up_variables(mobilenets.variable_shapes("mobilenet_v1", 0.25))
+    checkpoints.save_hdf5(variables, tmp_path / "mine.h5")
+    row = checkpoints.archives.REGISTRY[NAME][0]._replace(sha256=checkpoints.sha256(tmp_path / "mine.h5"))
+    monkeypatch.setitem(checkpoints.archives.REGISTRY, NAME, (row,))
+    (file,) = json.loads(invoke("info", tmp_path / "mine.h5", "--json").stdout)["files"]
+    assert file["published_as"] == f"mobilenet_v1_0.25_128.tgz of {NAME}"
+
+
+def test_a_path_goes_before_a_published_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoints.save_hdf5(made_up_variables(mobilenets.variable_shapes("mobilenet_v2", 0.35)), NAME)
+    assert json.loads(invoke("info", NAME, "--json").stdout)["network"] == "mobilenet_v2"
+
+
+def test_no_picture_of_a_checkpoint(checkpoint):
+    result = invoke("info", checkpoint, "--plot", "x.png")
+    assert result.exit_code == 2 and "convert SOURCE first" in result.stderr
+
+
+def test_a_broken_pipe_is_silent():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed, start("list", stdout=closed) as process:
+        assert process.communicate(timeout=60)[1] == "" and process.returncode == 1
+
+
+def test_an_interrupt_ends_with_130(tmp_path):
+    """While a download waits."""
+    program = (
+        "import signal, threading; from checkpoints import reach; from converters.cli import main\n"
+        "import converters.commands.fetch as fetch\n"
+        "fetch.checkpoints.fetched = lambda *a, **k: signal.raise_signal(signal.SIGINT)\n"
+        "main(['fetch', 'mobilenet_v1_025_128'], prog_name='mobilenets')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MOBILENETS_CACHE": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
