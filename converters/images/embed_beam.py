@@ -16,7 +16,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from converters.images.embedding import PART_SIZE, Embedder, rows
+from converters.images.embedder import Embedder, rows
+from converters.images.embedding import PART_SIZE
 from converters.images.embedding_files import parquet_schema
 from converters.images.files import chunks
 from converters.images.models import ImageModel, open_image_model

@@ -7,20 +7,20 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import filelock
-import numpy as np
 
 import checkpoints
 from checkpoints.files import locked_folder
-from converters.images.embedding_files import WRITERS, Part, metadata_of, read_part, write_part
+from converters.images.embedder import Embedder
+from converters.images.embedding_files import WRITERS, metadata_of, read_part, write_part
 from converters.images.files import chunks
 from converters.images.models import ImageModel
 from converters.images.orientation import turned_note
 from converters.images.photographs import decoder
-from converters.images.pipeline import Broken, first_images, image_batches
+from converters.images.pipeline import Broken, first_images
 from converters.staging import check_output
 
 FORMAT = "mobilenets embedding 1"
@@ -44,48 +44,6 @@ class Embedding:
     num_features: int
     broken: tuple[Broken, ...]
     resumed: int
-
-
-class Embedder:
-    """Computes one part of a job. Parts are independent, so many machines can compute them at once.
-
-    Args:
-        model: A model that pools its features; a classification model does too.
-        batch_size: The number of images that the network takes at once. Another size may round differently.
-        first: A few images, on which the runtime is compared with the exact model; seeded noise by default.
-        count: Number of images of the job, as in `ImageModel.features`.
-        upright: Whether to turn images upright by their EXIF orientation.
-    """
-
-    def __init__(
-        self,
-        model: ImageModel,
-        batch_size: int = 32,
-        first: np.ndarray | None = None,
-        count: int | None = None,
-        upright: bool = False,
-    ):
-        self.num_features = model.num_features()
-        self.turned = 0
-        inference = model.features(first, count)
-        self.runtime, self.notes = inference.runtime, inference.notes
-        self._features, self._read = inference, (model.image_size, batch_size, upright, model.channels)
-
-    def __call__(self, paths: Sequence[str]) -> Part:
-        """Returns the feature vectors of the images that can be read, in order.
-
-        Files of feature vectors hold text, so bytes of a path that are not UTF-8 become ``\\xff``.
-        """
-        read: list[str] = []
-        broken: list[Broken] = []
-        features = [np.empty((0, self.num_features), np.float32)]
-        for batch in image_batches(paths, *self._read):
-            self.turned += batch.turned
-            read += map(_printable, batch.paths)
-            broken += (Broken(*map(_printable, entry)) for entry in batch.broken)
-            if batch.paths:
-                features.append(self._features(batch.images).astype(np.float32))
-        return Part(tuple(read), np.concatenate(features), tuple(broken))
 
 
 def embed(
@@ -215,10 +173,6 @@ def check_features_path(output: pathlib.Path) -> None:
         raise ValueError(f"The output {output} is a folder.")
 
 
-def _printable(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def _digest(images: Iterable[str]) -> tuple[int, str]:
     """The number of paths, and a sha256 of all of them."""
     digest, count = hashlib.sha256(), 0
@@ -308,9 +262,3 @@ def _join(output: pathlib.Path, parts: pathlib.Path, num_features: int, job: dic
 def _report(output: pathlib.Path, metadata: dict, resumed: int) -> Embedding:
     broken = tuple(Broken(*entry) for entry in metadata["broken"])
     return Embedding(output, metadata["count"], metadata["num_features"], broken, resumed)
-
-
-def rows(part: Part) -> Iterator[dict]:
-    """Yields a part as rows: ``{"path": ..., "features": ...}``."""
-    for path, features in zip(part.paths, part.features, strict=True):
-        yield {"path": path, "features": features}
