@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import mobilenets
 from converters.cli import main
 from converters.commands.embed import embed_command
-from converters.images import embedding
+from converters.images import embedder, embedding
 from converters.images.embedding import embed
 from converters.images.embedding_files import metadata_of
 from converters.images.files import ImagePaths
@@ -105,7 +105,7 @@ def test_an_interrupted_run_resumes(model, images, output, tmp_path, stop):
 def test_a_finished_job_is_not_repeated(model, images, output, monkeypatch):
     first = embed(model, images, output, **SIZES)
     (output.parent / f"{output.name}.parts").mkdir()  # as a run leaves it that ends while it tidies up
-    monkeypatch.setattr(embedding, "image_batches", None)
+    monkeypatch.setattr(embedder, "image_batches", None)
     again = embed(model, images, output, **SIZES)
     assert (again.count, again.broken, again.resumed) == (first.count, first.broken, 14)
     assert not output.with_name(f"{output.name}.parts").exists()
@@ -195,8 +195,8 @@ def test_memory_does_not_grow_with_the_list(model, tmp_path, monkeypatch, output
     """No more than a part is ever asked for or read at once."""
     paths = list(map(str, write_images(tmp_path / "many", 5) * 8))
     sizes = []
-    batches = embedding.image_batches
-    monkeypatch.setattr(embedding, "image_batches", lambda found, *_: sizes.append(len(found)) or batches(found, *_))
+    batches = embedder.image_batches
+    monkeypatch.setattr(embedder, "image_batches", lambda found, *_: sizes.append(len(found)) or batches(found, *_))
     embed(model, paths, output, **SIZES)
     assert sizes == [4] * 10
     assert read(output)[0] == paths
