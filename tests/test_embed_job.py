@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import mobilenets
 from converters.cli import main
 from converters.commands.embed import embed_command
-from converters.images import embedder, embedding
+from converters.images import embedder
 from converters.images.embedding import embed
 from converters.images.embedding_files import metadata_of
 from converters.images.files import ImagePaths
