@@ -1,5 +1,6 @@
 """The conventions of all commands: widths, help texts, outputs, errors for programs, and how they end."""
 
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 import checkpoints
 import mobilenets
 from converters.cli import main
+from converters.commands import console
 from converters.text import facts_text
 from tests.documents import ROOT
 from tests.oracle.recipes import made_up_variables
@@ -203,3 +205,16 @@ def test_the_folder_of_the_cache_is_used_for_this_command_only(tmp_path, monkeyp
     result = invoke("convert", NAME, "-o", tmp_path / "x.keras", "--cache", tmp_path / "mine")
     assert result.exit_code == 2 and str(tmp_path / "mine") in result.stderr
     assert "MOBILENETS_CACHE" not in os.environ
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("no_color", "colour"), [("", "\x1b[32m\x1b[1mPASSED\x1b[0m: right"), ("1", "PASSED: right")])
+def test_the_verdict_is_in_colour_on_a_terminal(monkeypatch, no_color, colour):
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr("sys.stdout", stream := Terminal())
+    console.echo("PASSED: right\nnothing FAILED: in a line")
+    assert stream.getvalue().splitlines() == [colour, "nothing FAILED: in a line"]

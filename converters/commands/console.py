@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 
 import click
@@ -38,6 +39,10 @@ cache_option = click.option(
 )
 
 
+_COLOURS = {"PASSED": "green", "FAILED": "red"}
+_VERDICT = re.compile(r"^(?:PASSED|FAILED)(?=:)", re.MULTILINE)
+
+
 class UnusableInput(click.ClickException):
     """One sentence on standard error and exit status 2."""
 
@@ -63,9 +68,15 @@ TRACEBACK_VARIABLE = "MOBILENETS_TRACEBACK"
 
 
 def echo(text: object, err: bool = False, nl: bool = True) -> None:
-    """Prints a text, with control characters from outside escaped and without the secrets of URLs."""
-    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    """Prints a text, with control characters from outside escaped and without the secrets of URLs.
+
+    A verdict is in colour on a terminal, unless the environment variable ``NO_COLOR`` is set.
+    """
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     text = shown(str(text)).encode(encoding, "backslashreplace").decode(encoding)
+    if stream is not None and stream.isatty() and not os.environ.get("NO_COLOR"):
+        text = _VERDICT.sub(lambda verdict: click.style(verdict[0], fg=_COLOURS[verdict[0]], bold=True), text)
     click.echo(text, err=err, nl=nl)
 
 
