@@ -76,7 +76,7 @@ def echo(text: object, err: bool = False, nl: bool = True) -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     text = shown(str(text)).encode(encoding, "backslashreplace").decode(encoding)
     if stream is not None and stream.isatty() and not os.environ.get("NO_COLOR"):
-        text = _VERDICT.sub(lambda verdict: click.style(verdict[0], fg=_COLOURS[verdict[0]], bold=True), text)
+        text = _VERDICT.sub(lambda verdict: click.style(str(verdict[0]), fg=_COLOURS[verdict[0]], bold=True), text)
     click.echo(text, err=err, nl=nl)
 
 
