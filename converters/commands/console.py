@@ -67,6 +67,10 @@ INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
 TRACEBACK_VARIABLE = "MOBILENETS_TRACEBACK"
 
 
+def _coloured(verdict: re.Match[str]) -> str:
+    return click.style(verdict[0], fg=_COLOURS[verdict[0]], bold=True)
+
+
 def echo(text: object, err: bool = False, nl: bool = True) -> None:
     """Prints a text, with control characters from outside escaped and without the secrets of URLs.
 
@@ -76,7 +80,7 @@ def echo(text: object, err: bool = False, nl: bool = True) -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     text = shown(str(text)).encode(encoding, "backslashreplace").decode(encoding)
     if stream is not None and stream.isatty() and not os.environ.get("NO_COLOR"):
-        text = _VERDICT.sub(lambda verdict: click.style(str(verdict[0]), fg=_COLOURS[verdict[0]], bold=True), text)
+        text = _VERDICT.sub(_coloured, text)
     click.echo(text, err=err, nl=nl)
 
 
