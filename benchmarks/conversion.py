@@ -46,20 +46,23 @@ def measure(quick: bool) -> Result:
         prefix = pathlib.Path(folder, "mobilenet_v2_1.0_224.ckpt")
         log.info("conversion: making the checkpoint")
         run([*PYTHON, MAKE_CHECKPOINT, str(prefix)])
-        run([*PYTHON, MAKE_GRAPHS, str(prefix)])
+        # Not next to the checkpoint, whose conversion would read the graph.
+        graphs = pathlib.Path(folder, "graphs")
+        graphs.mkdir()
+        run([*PYTHON, MAKE_GRAPHS, str(graphs / "model")])
         size = sum(path.stat().st_size for path in prefix.parent.glob(f"{prefix.name}.*"))
         output = ["-o", str(prefix.with_suffix(".keras")), "--force"]
         commands = {
             BARE: [*PYTHON, ALONE + "import tensorflow, keras"],
             CONVERT: [*PROGRAM, "convert", str(prefix), "--name", "mobilenet_v2_100_224", *output],
-            GRAPH: [*PROGRAM, "convert", str(prefix.with_suffix(".pb")), *output],
+            GRAPH: [*PROGRAM, "convert", str(graphs / "model.pb"), *output],
             HELP: [*PROGRAM, "--help"],
             **{name: [*PYTHON, ALONE + program.strip(), str(prefix)] for name, program in READERS.items()},
         }
         if importlib.util.find_spec("ai_edge_litert") is None:
             log.info("conversion: ai-edge-litert is not installed, so no .tflite file is converted")
         else:
-            commands[LITERT] = [*PROGRAM, "convert", str(prefix.with_suffix(".tflite")), *output]
+            commands[LITERT] = [*PROGRAM, "convert", str(graphs / "model.tflite"), *output]
         runs = {name: [] for name in commands}
         for turn in range(2 if quick else 12):
             log.info("conversion: turn %d", turn + 1)
@@ -84,7 +87,7 @@ import tensorflow as tf
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
-prefix = sys.argv[1].removesuffix(".ckpt")
+prefix = sys.argv[1]
 variables = made_up_variables(variable_shapes("mobilenet_v2", 1.0))
 freeze(f"{prefix}.pb", "mobilenet_v2", variables, depth_multiplier=1.0, image_size=224, batch=1)
 names = ["input"], ["MobilenetV2/Predictions/Reshape_1"]
