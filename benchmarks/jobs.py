@@ -71,7 +71,7 @@ def measure(quick: bool) -> Result:
         log.info("jobs: large pictures and predict")
         large = write_pictures(folder / "large", LARGE, size.large)
         one = run(embed(models, large, folder / "cache", "auto"))
-        single = predict_rows(models, pictures / "00000.jpg", folder, max(size.turns, 3))
+        single = predict_rows(models, pictures / "00000.jpg", folder, size.turns)
     memory = [row_of("embed, pictures of 4000 x 3000", [one], size.large)]
     tables |= {"Large pictures": memory, "One picture": single}
     seconds = {row["process"]: row["median s"] for row in single}
@@ -92,7 +92,8 @@ def absent(quick: bool) -> dict[str, str]:
         for name, packages in needs.items()
     }
     found = {name: f"not installed: {', '.join(packages)}" for name, packages in lacking.items() if packages}
-    return {"Beam": "not in a quick run", **found} if quick else found
+    slow = ["Beam", *(f"embed --runtime {name}" for name in ("tensorflow", *list(RUNTIMES)[1:]))]
+    return {**dict.fromkeys(slow, "not in a quick run"), **found} if quick else found
 
 
 def write_models(work: Work, folder: pathlib.Path, left_out) -> pathlib.Path:
