@@ -97,14 +97,14 @@ def test_embed_with_force_beside_another(tmp_path, model, photos, same_job):
 
 def test_embed_does_not_replace_what_another_wrote_meanwhile(tmp_path, monkeypatch, model, photos):
     output = tmp_path / "features.npz"
-    real, todo = embedding._locked, [photos[:2]]
+    real, todo = embedding.locked_parts, [photos[:2]]
 
     def locked(parts, path):
         if todo:
             converters.embed(image_model(model), todo.pop(), output)
         return real(parts, path)
 
-    monkeypatch.setattr(embedding, "_locked", locked)
+    monkeypatch.setattr(embedding, "locked_parts", locked)
     with pytest.raises(ValueError, match="exists; use --force"):
         converters.embed(image_model(model), photos, output)
     assert converters.embed(image_model(model), photos[:2], output).resumed == 2

@@ -78,10 +78,10 @@ def echo(text: object, err: bool = False, nl: bool = True) -> None:
     """
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    text = shown(str(text)).encode(encoding, "backslashreplace").decode(encoding)
+    printed = shown(str(text)).encode(encoding, "backslashreplace").decode(encoding)
     if stream is not None and stream.isatty() and not os.environ.get("NO_COLOR"):
-        text = _VERDICT.sub(_coloured, text)
-    click.echo(text, err=err, nl=nl)
+        printed = _VERDICT.sub(_coloured, printed)
+    click.echo(printed, err=err, nl=nl)
 
 
 @contextlib.contextmanager

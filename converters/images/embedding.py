@@ -1,21 +1,18 @@
 """Feature vectors of any number of images, in a job that can be interrupted anywhere and then resumed."""
 
-import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import filelock
-
 import checkpoints
-from checkpoints.files import locked_folder
 from converters.images.embedder import Embedder
 from converters.images.embedding_files import WRITERS, metadata_of, read_part, write_part
+from converters.images.embedding_parts import locked_parts, remove_parts
 from converters.images.files import chunks
 from converters.images.models import ImageModel
 from converters.images.orientation import turned_note
@@ -107,7 +104,7 @@ def embed(
     done = metadata_of(output) if output.exists() else {}
     if done.get("job") == job:
         if _job_in(parts) in (job, None):  # another process may be at work on another job
-            _remove(parts)
+            remove_parts(parts)
         progress(count, count)
         return _report(output, done, resumed=count)
     _check_replaceable(output, parts, job, force)
@@ -116,39 +113,15 @@ def embed(
     )
     for sentence in embedder.notes:
         note(sentence)
-    with _locked(parts, output):
+    with locked_parts(parts, output):
         _check_replaceable(output, parts, job, force)  # another process may have written it since
         _prepare(parts, job, force)
         resumed = _write_parts(embedder, images, parts, (count, digest), part_size, progress)
         metadata = _join(output, parts, embedder.num_features, job)
-        _remove(parts)
+        remove_parts(parts)
     if turned := turned_note(embedder.turned, upright):
         note(turned)
     return _report(output, metadata, resumed)
-
-
-@contextlib.contextmanager
-def _locked(parts: pathlib.Path, output: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes away from the folder of the parts, which is created.
-
-    The folder is created and removed under a lock of the folder around it, so that nobody locks a removed one.
-    """
-    lock = filelock.FileLock(parts / "lock")
-    with locked_folder(output.parent):
-        parts.mkdir(exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise ValueError(f"Another process is writing {output}.") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _remove(parts: pathlib.Path) -> None:
-    with locked_folder(parts.parent):
-        shutil.rmtree(parts, ignore_errors=True)
 
 
 def _check_replaceable(output: pathlib.Path, parts: pathlib.Path, job: dict, force: bool) -> None:
