@@ -72,7 +72,7 @@ def adopt(
 
 
 def _archives(root: Path) -> Iterator[Path]:
-    """The regular files that begin like a gzip, zip or tar file, in the order of their paths."""
+    """Yields the regular files that begin like a gzip, zip or tar file, in the order of their paths."""
     if not root.is_dir():
         if _is_archive(root, follow=True):
             yield root

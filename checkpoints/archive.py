@@ -41,7 +41,7 @@ def is_archive(path: Path) -> bool:
 
 
 def _is_zip_of_variables(path: Path) -> bool:
-    """Whether a zip archive has files of variables; files of Keras, PyTorch and NumPy are zip archives too."""
+    """Returns whether a zip archive has files of variables; files of Keras, PyTorch and NumPy are zip archives too."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -51,13 +51,13 @@ def _is_zip_of_variables(path: Path) -> bool:
 
 
 def has_checksums(path: Path) -> bool:
-    """Whether an archive is compressed by gzip or is a zip archive: both store a CRC-32 of their content."""
+    """Returns whether an archive is compressed by gzip or is a zip archive: both store a CRC-32 of their content."""
     with open(path, "rb") as stream:
         return stream.read(len(_ZIP_MAGIC)).startswith((_GZIP_MAGIC, _ZIP_MAGIC))
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether a file begins like gzip, which stores a CRC-32 of its content."""
+    """Returns whether a file begins like gzip, which stores a CRC-32 of its content."""
     with open(path, "rb") as stream:
         return stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
 
@@ -121,7 +121,7 @@ def _checked(members: Iterable[tarfile.TarInfo], archive: Path) -> Iterator[tarf
 
 
 def has_zip_magic(path: Path) -> bool:
-    """Whether a file begins like a zip archive."""
+    """Returns whether a file begins like a zip archive."""
     with open(path, "rb") as stream:
         return stream.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
 

@@ -101,7 +101,7 @@ def record(file: Path) -> Path:
 
 
 def is_recorded(file: Path) -> bool:
-    """Whether the file and its record exist; then nothing is written, and the cache may be read-only."""
+    """Returns whether the file and its record exist; then nothing is written, and the cache may be read-only."""
     return file.exists() and record(file).exists()
 
 

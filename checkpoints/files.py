@@ -97,13 +97,13 @@ def check_name(path: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    """A hidden name in the same folder with the same suffix, shortened where it would be too long."""
+    """Returns a hidden name in the same folder with the same suffix, shortened where it would be too long."""
     start, suffix = f".{secrets.token_hex(4)}-", path.suffix
     return path.with_name(start + _cut(path.name.removesuffix(suffix), len(start) + len(os.fsencode(suffix))) + suffix)
 
 
 def _cut(name: str, more: int) -> str:
-    """The beginning of a name that leaves room for so many more bytes."""
+    """Returns the beginning of a name that leaves room for so many more bytes."""
     return os.fsencode(name)[: MAX_NAME - more].decode(sys.getfilesystemencoding(), "ignore")
 
 

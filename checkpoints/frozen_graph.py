@@ -25,7 +25,7 @@ NODE = b"\x0a"
 
 
 def is_graph(path: Path) -> bool:
-    """Whether ``path`` is a file that is not empty, with the suffix of a graph."""
+    """Returns whether ``path`` is a file that is not empty, with the suffix of a graph."""
     return path.suffix in SUFFIXES and path.is_file() and path.stat().st_size > 0
 
 

@@ -29,7 +29,7 @@ MAX_OBJECTS = 5000  # each takes up to half a millisecond; the largest network w
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file begins with the signature of HDF5."""
+    """Returns whether a file begins with the signature of HDF5."""
     if not path.is_file():
         return False
     with open(path, "rb") as stream:
@@ -162,7 +162,7 @@ def _contents(datasets: Mapping[str, h5py.Dataset]) -> np.uint32:
 
 
 def _has_valid_marks(file: h5py.File, datasets: Mapping[str, h5py.Dataset], path: Path) -> bool:
-    """Whether the file has the attributes that `save_hdf5` writes; an error if they do not match the content.
+    """Returns whether the file has the attributes that `save_hdf5` writes; an error if they do not match the content.
 
     HDF5's own checksum (the filter fletcher32) does not count: it covers the bytes but not their dtype and shape.
     """

@@ -76,7 +76,7 @@ def graph_named_saved_model(path: Path) -> Path | None:
 
 
 def _begins_like_a_graph(file: Path) -> bool:
-    """Whether a protobuf message begins with a node, as a graph does; a SavedModel begins with its version."""
+    """Returns whether a protobuf message begins with a node, as a graph does; a SavedModel begins with its version."""
     with open(file, "rb") as stream:
         return stream.read(1) == NODE
 

@@ -164,7 +164,7 @@ def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _folder_of(archive: Path) -> Iterator[Path]:
-    """The folder that a block around this one unpacked the archive into, or a new one."""
+    """Yields the folder that a block around this one unpacked the archive into, or a new one."""
     if (known := _unpacked.get().get(archive.resolve())) is not None:
         yield known
         return
@@ -223,7 +223,7 @@ def _open_folder(folder: Path, pristine: bool) -> VariableFile:
 
 
 def _always(open_source: Callable[[Path], VariableFile]) -> Callable[[Path, bool], VariableFile]:
-    """The function for a kind of source that cannot have two checkpoints."""
+    """Returns the function for a kind of source that cannot have two checkpoints."""
     return lambda path, pristine: open_source(path)
 
 

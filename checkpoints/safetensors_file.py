@@ -122,7 +122,7 @@ def _contents(specs: Mapping[str, Spec], checksums: Mapping[str, int]) -> str:
 
 
 def _checksums(metadata: Mapping[str, str], specs: Mapping[str, Spec], path: Path) -> dict[str, int] | None:
-    """The checksums in the metadata; None if another program wrote the file."""
+    """Returns the checksums in the metadata; None if another program wrote the file."""
     if metadata.get("format") != FORMAT:
         return None
     if metadata.get("version") != VERSION:

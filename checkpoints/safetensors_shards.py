@@ -14,7 +14,7 @@ INDEX_SUFFIX = f"{SUFFIX}.index.json"
 
 
 def is_index(path: Path) -> bool:
-    """Whether a path is that of an index, such as ``model.safetensors.index.json``."""
+    """Returns whether a path is that of an index, such as ``model.safetensors.index.json``."""
     return path.name.endswith(INDEX_SUFFIX) and path.is_file()
 
 

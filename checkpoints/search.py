@@ -180,7 +180,7 @@ class Search:
         return self._kept(part, url, candidate, group)
 
     def _part(self, source: str, candidate: Candidate) -> Path:
-        """A part of its own for each source: the rest of one file never follows the beginning of another."""
+        """Returns a part of its own for each source: the rest of one file never follows the beginning of another."""
         file = self._path(candidate)
         file.parent.mkdir(parents=True, exist_ok=True)
         return file.with_name(f"{file.name}.{store.short_digest(source)}.part")

@@ -93,7 +93,7 @@ def _extents(proto: Message) -> list[tuple[int, int]]:
 
 
 def _key(name: str, extents: Sequence[tuple[int, int]]) -> bytes:
-    """The key of a slice, in which the order of bytes is the order of names and slices.
+    """Returns the key of a slice, in which the order of bytes is the order of names and slices.
 
     Source: ``EncodeTensorNameSlice`` in TensorFlow's ``core/util/saved_tensor_slice_util.cc``, and the formats of
     ``core/lib/strings/ordered_code.h``.
@@ -104,7 +104,7 @@ def _key(name: str, extents: Sequence[tuple[int, int]]) -> bytes:
 
 
 def _ordered(number: int) -> bytes:
-    """A signed number in the shortest form, the number of whose leading bits is its length in bytes."""
+    """Returns a signed number in the shortest form, the number of whose leading bits is its length in bytes."""
     magnitude = ~number if number < 0 else number
     length = magnitude.bit_length() // 7 + 1
     header = ((1 << length) - 1) << (7 * length)

@@ -27,7 +27,7 @@ _INCONSISTENT = (IndexError, struct.error, WireError)
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file ends with the magic number of an sstable; False if it does not exist."""
+    """Returns whether a file ends with the magic number of an sstable; False if it does not exist."""
     if not path.is_file() or path.stat().st_size < FOOTER:
         return False
     with open(path, "rb") as stream:

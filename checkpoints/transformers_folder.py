@@ -55,7 +55,7 @@ class Config(NamedTuple):
 
 
 def is_transformers_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder with a ``config.json`` of transformers."""
+    """Returns whether ``path`` is a folder with a ``config.json`` of transformers."""
     if not (path / CONFIG).is_file():
         return False
     try:
@@ -199,7 +199,7 @@ def transformers_widths(family: str, fields: Mapping[str, Any]) -> dict[str, int
 
 
 def _modules(family: str) -> dict[str, str]:
-    """``{module of transformers: convolution of slim}``."""
+    """Returns ``{module of transformers: convolution of slim}``."""
     if family == "mobilenet_v1":
         parts = ("depthwise", "pointwise")
         layers = {f"layer.{index}": f"Conv2d_{index // 2 + 1}_{parts[index % 2]}" for index in range(26)}
@@ -218,7 +218,7 @@ def _modules(family: str) -> dict[str, str]:
 
 
 def _slim_names(family: str, tensors: VariableFile, file: Path) -> dict[str, str]:
-    """``{key in the file: slim name}``; every key has one, or else all differences are listed."""
+    """Returns ``{key in the file: slim name}``; every key has one, or else all differences are listed."""
     with_prefix = any(key.startswith(f"{family}.") for key in tensors)
     names = transformers_names(family, classifier=with_prefix)
     if with_prefix and not any(key.startswith("classifier.") for key in tensors):

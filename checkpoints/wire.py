@@ -44,7 +44,7 @@ class Message:
         return {"bytes": b"", "string": ""}.get(field.kind, 0)
 
     def has(self, name: str) -> bool:
-        """Whether a field is present."""
+        """Returns whether a field is present."""
         return name in self.__dict__
 
 

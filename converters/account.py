@@ -59,7 +59,7 @@ class Conversion:
     background_dropped: bool = False
 
     def facts(self) -> dict[str, object]:
-        """The account in short: ``{what: value}`` to print."""
+        """Returns the account in short: ``{what: value}`` to print."""
         arguments = dict(self.configuration)
         return {
             "source": f"{self.source} ({self.source_format})",
@@ -93,7 +93,7 @@ def head_notes(network: Network, head: str | None, arguments: Mapping, unused: S
 
 
 def origin_notes(source: Source, kind: str) -> list[str]:
-    """What was taken in the place of an archive that could not be fetched."""
+    """Returns what was taken in the place of an archive that could not be fetched."""
     if source.replaces is None:
         return []
     return [
@@ -103,7 +103,7 @@ def origin_notes(source: Source, kind: str) -> list[str]:
 
 
 def finiteness_notes(variables: Mapping[str, np.ndarray], strict: bool, source: str) -> list[str]:
-    """A warning that names every variable with a NaN or an infinity in it; an error if ``strict``."""
+    """Returns a warning that names every variable with a NaN or an infinity in it; an error if ``strict``."""
     names = [name for name, array in variables.items() if not np.isfinite(array).all()]
     if not names:
         return []
@@ -114,7 +114,7 @@ def finiteness_notes(variables: Mapping[str, np.ndarray], strict: bool, source: 
 
 
 def checksum_notes(variables: checkpoints.VariableFile) -> list[str]:
-    """A file whose format has no checksums is as good as its sha256, which only its origin can confirm."""
+    """Returns a note on a file without checksums: only its origin can confirm its sha256."""
     if variables.checked:
         return []
     sums = ", ".join(checkpoints.sha256(path) for path in variables.files)
@@ -125,7 +125,7 @@ def checksum_notes(variables: checkpoints.VariableFile) -> list[str]:
 
 
 def set_aside(view: NetworkView, entries: Mapping[str, str], unused: Set[str]) -> dict[str, int]:
-    """``{kind: count}`` of the entries that the model does not use."""
+    """Returns ``{kind: count}`` of the entries that the model does not use."""
     names = view.names
     counts = {kind: len(group) for kind, group in names.companions.items()} | dict(view.set_aside)
     taken = set(entries.values())

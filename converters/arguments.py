@@ -30,13 +30,13 @@ def published_model(network: Network, name: str | None, source: str) -> mobilene
 
 
 def _has_options(network: Network, info: mobilenets.ModelInfo) -> bool:
-    """Whether a published model is of the network's variant."""
+    """Returns whether a published model is of the network's variant."""
     known = FAMILIES[network.family].options
     return all(network.options[name] == info.options.get(name, known[name][0]) for name in _variant(known))
 
 
 def _variant(known: Mapping[str, tuple]) -> list[str]:
-    """The options of a family that no published model leaves to the default of the multiplier."""
+    """Returns the options of a family that no published model leaves to the default of the multiplier."""
     return [name for name, values in known.items() if values[0] is not None]
 
 
@@ -54,7 +54,7 @@ def check_multiplier(network: Network, shapes: Mapping[str, tuple], multiplier: 
 
 
 def head_of(network: Network, head: str | None, shapes: Mapping[str, tuple], source: str) -> str:
-    """The head of the model: the one that the user asks for, or else what the variables allow."""
+    """Returns the head of the model: the one that the user asks for, or else what the variables allow."""
     last = last_convolution(network, shapes)
     if last is None:
         return head or ("classification" if network.num_classes else "feature_vector")
@@ -64,7 +64,7 @@ def head_of(network: Network, head: str | None, shapes: Mapping[str, tuple], sou
 
 
 def image_shape(info: mobilenets.ModelInfo | None, declared: tuple | None, channels: int) -> tuple[int, int, int]:
-    """The size that the source itself declares (a MobileNet V2 module), or else that of the published model."""
+    """Returns the size that the source itself declares (a MobileNet V2 module), or else that of the published model."""
     if declared and None not in declared:
         return (*declared, channels)
     size = info.image_size if info else 224
@@ -72,14 +72,14 @@ def image_shape(info: mobilenets.ModelInfo | None, declared: tuple | None, chann
 
 
 def with_channels(input_shape: tuple | None, channels: int) -> tuple | None:
-    """A size with the channels of the source; a whole shape stays as it is."""
+    """Returns a size with the channels of the source; a whole shape stays as it is."""
     return (*input_shape, channels) if input_shape is not None and len(input_shape) == 2 else input_shape
 
 
 def stride_options(
     network: Network, graph: GraphFacts, source: str, overrides: Mapping
 ) -> tuple[dict[str, int], list[str]]:
-    """The arguments that give the strides of the source's graph, where it has one; the user's come first."""
+    """Returns the arguments that give the strides of the source's graph, where it has one; the user's come first."""
     if overrides.keys() & {"first_stride", "output_stride"}:
         return {}, []
     options = options_for(network.family, graph.strides, network.options)
@@ -99,7 +99,7 @@ def stride_options(
 
 
 def drops_background(network: Network, head: str | None, overrides: Mapping, source: str) -> bool:
-    """Whether class 0 is to be left out: the source has 1001 classes, not 1000 already."""
+    """Returns whether class 0 is to be left out: the source has 1001 classes, not 1000 already."""
     if "num_classes" in overrides or head not in (None, "classification"):
         raise ConversionError(
             "background=False (--classes 1000) keeps the classification layer; it excludes num_classes and other heads."

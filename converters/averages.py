@@ -36,7 +36,7 @@ class CheckpointNames:
 
 
 def is_average(name: str) -> bool:
-    """Whether an entry of a checkpoint is the average of a variable."""
+    """Returns whether an entry of a checkpoint is the average of a variable."""
     return leaf(name) == AVERAGE
 
 

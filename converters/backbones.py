@@ -51,5 +51,5 @@ def cut(model: keras.Model, network: Network, names: Iterable[str]) -> tuple[ker
 
 
 def _convolutions(network: Network) -> list[str]:
-    """The scopes of a network's convolutions in order, without the logits."""
+    """Returns the scopes of a network's convolutions in order, without the logits."""
     return [conv.scope for conv in convolutions(network.family, network.depth_multiplier, **network.options)[:-1]]

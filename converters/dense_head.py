@@ -41,7 +41,7 @@ def dense_heads(shapes: Mapping[str, tuple], features: int) -> list[DenseHead]:
 
 
 def _biases(weights: str, classes: int, shapes: Mapping[str, tuple]) -> str | None:
-    """The only vector of this length in the closest scope around a kernel that has one."""
+    """Returns the only vector of this length in the closest scope around a kernel that has one."""
     scope = weights.rpartition("/")[0]
     while scope:
         vectors = [name for name, shape in shapes.items() if shape == (classes,) and name.startswith(f"{scope}/")]

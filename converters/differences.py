@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
 
 def name_only(difference: Difference) -> str:
-    """The line of a difference without the values."""
+    """Returns the line of a difference without the values."""
     return f"{difference.sign} {difference.name}"
 
 
@@ -90,7 +90,7 @@ def _groups(names: Sequence[str]) -> dict[str, int]:
 
 
 def by_scope(names: Sequence[str], most: int = MOST_GROUPS) -> dict[str, int]:
-    """``{scope: count}`` of names, by as many parts of the names as give at most ``most`` scopes.
+    """Returns ``{scope: count}`` of names, by as many parts of the names as give at most ``most`` scopes.
 
     Where even the first parts are more than that, the largest scopes are listed and the others counted together.
 

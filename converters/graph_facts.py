@@ -82,7 +82,7 @@ def graph_facts(source: Variables, family: str, scope: str | None = None) -> Gra
 
 
 def _facts_beside(path: pathlib.Path, family: str) -> GraphFacts:
-    """What the graph or LiteRT model in an archive or folder says; of the checkpoint next to it, or alone."""
+    """Returns what the graph or LiteRT model in an archive or folder says; of the checkpoint next to it, or alone."""
     with folder_of(path) as folder:
         if folder is not None and (file := sole_network(folder)) is not None:
             return _facts_of_litert(file) if file.suffix == ".tflite" else _facts_of_frozen_graph(file)
@@ -119,7 +119,7 @@ def _facts_of_frozen_graph(path: pathlib.Path, scope: str | None = None) -> Grap
 
 @contextlib.contextmanager
 def transformers_folder_of(path: pathlib.Path) -> Iterator[pathlib.Path | None]:
-    """The folder of transformers that a source is, or that is unpacked from it; None for other sources."""
+    """Yields the folder of transformers that a source is, or that is unpacked from it; None for other sources."""
     if checkpoints.is_archive(path):
         with checkpoints.unpacked(path) as folder:
             inner = source_in(folder, path)
@@ -218,7 +218,7 @@ def first_difference(family: str, strides: Strides, network: Mapping | None = No
 def _network_strides(
     family: str, network: Mapping | None = None, first_stride: int = 2, output_stride: int | None = None
 ) -> dict[str, tuple[int, int]]:
-    """``{scope: (stride, dilation)}`` of a family's convolutions with kernels larger than 1x1."""
+    """Returns ``{scope: (stride, dilation)}`` of a family's convolutions with kernels larger than 1x1."""
     convs = convolutions(family, 1.0, mobilenets.PUBLISHED_CLASSES, **(network or {}))
     spatial = [conv for conv in convs if conv.kernel_size > 1]
     nominal = [first_stride, *(conv.stride for conv in spatial[1:])]

@@ -38,7 +38,7 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
 
 
 def _compared(model: keras.Model, path: str | pathlib.Path) -> keras.Model:
-    """The model, which agrees with its manifests."""
+    """Returns the model, which agrees with its manifests."""
     for manifest in manifests_of(path):
         variables = _differences(model, manifest, path)
         if variables:

@@ -92,7 +92,7 @@ def configured_structure(manifest: Mapping) -> dict[str, str]:
 
 
 def differing_variables(variables: Mapping[str, np.ndarray], manifest: Mapping) -> list[Difference]:
-    """The names whose presence, shape, type or checksum differs between the weights and a manifest."""
+    """Returns the names whose presence, shape, type or checksum differs between the weights and a manifest."""
     return differences(manifest["variables"], fingerprints(variables))
 
 

@@ -106,7 +106,7 @@ def manifests_of(model_path: str | pathlib.Path) -> list[dict]:
 
 
 def is_of_another(path: pathlib.Path, model_path: pathlib.Path) -> bool:
-    """Whether the manifest next to a model is that of another conversion than the one in the model."""
+    """Returns whether the manifest next to a model is that of another conversion than the one in the model."""
     if path != manifest_path(model_path) or not model_path.is_file():
         return False
     inner = manifest_in(model_path)

@@ -11,7 +11,7 @@ _FILES_OF_VARIABLES = (".h5", ".hdf5", ".safetensors")
 
 
 def is_hub_module(path: object) -> bool:
-    """Whether ``path`` is the folder of a SavedModel that can be run here.
+    """Returns whether ``path`` is the folder of a SavedModel that can be run here.
 
     Other SavedModels are sources of weights: those without variables, those of serving functions, renamed graphs.
     """
@@ -28,7 +28,7 @@ def is_hub_module(path: object) -> bool:
 
 @contextlib.contextmanager
 def folder_of(path: pathlib.Path) -> Iterator[pathlib.Path | None]:
-    """The folder, or the one that an archive is unpacked into; None for other files."""
+    """Yields the folder, or the one that an archive is unpacked into; None for other files."""
     if path.is_dir():
         yield path
     elif checkpoints.is_archive(path):
@@ -73,7 +73,7 @@ def graph_in(folder: pathlib.Path) -> pathlib.Path | None:
 
 @contextlib.contextmanager
 def network_beside(path: pathlib.Path) -> Iterator[pathlib.Path | None]:
-    """The one graph, or else the one LiteRT model, next to the only checkpoint in a folder or archive."""
+    """Yields the one graph, or else the one LiteRT model, next to the only checkpoint in a folder or archive."""
     is_checkpoint = not path.is_dir() and (v2_prefix(path) or v1_file(path))
     with folder_of(path.parent if is_checkpoint else path) as folder:
         if folder is None or len(checkpoints_in(folder, "*" if is_checkpoint else "**/*")) != 1:

@@ -62,7 +62,7 @@ def graph_file(origin: object) -> pathlib.Path | None:
 
 
 def litert_file(origin: object) -> pathlib.Path | None:
-    """The source as a path where it is a ``.tflite`` file."""
+    """Returns the source as a path where it is a ``.tflite`` file."""
     if not isinstance(origin, str | pathlib.Path):
         return None
     path = pathlib.Path(origin)
@@ -95,7 +95,7 @@ def _computed(arrays: Mapping[str, np.ndarray], path: pathlib.Path, kind: str) -
 
 
 def is_folded(names: Iterable[str]) -> bool:
-    """Whether slim variables are those of a folded model: its convolutions have biases and no batch norms.
+    """Returns whether slim variables are those of a folded model: its convolutions have biases and no batch norms.
 
     The first convolution of Inception V2 has a bias and no batch norm in the original too.
     """

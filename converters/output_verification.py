@@ -104,7 +104,7 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, scope, p
 
 
 def _own_dtype_notes(model: keras.Model, rows: Sequence[OutputRow]) -> list[str]:
-    """What a model that does not compute in float32 or float64 gives itself."""
+    """Returns what a model that does not compute in float32 or float64 gives itself."""
     dtypes = {layer.compute_dtype for layer in model.layers} - {"float32", "float64"}
     own = [row for row in rows if row.model_error is not None]
     if not dtypes or not own:
@@ -177,7 +177,7 @@ def _report(name, reference, rows, tolerance, notes, endpoints, partial) -> Repo
 def _images(
     model: keras.Model, reference_size: tuple[int | None, int | None], images: np.ndarray | None
 ) -> tuple[np.ndarray, str]:
-    """The images to compare on, of the size that both sides take, and a note on them."""
+    """Returns the images to compare on, of the size that both sides take, and a note on them."""
     size, channels = [], model.input_shape[3]
     for ours, theirs in zip(model.input_shape[1:3], reference_size, strict=True):
         if None not in (ours, theirs) and ours != theirs:

@@ -46,7 +46,7 @@ class Network:
 
 
 def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
-    """The network whose variables have these names and shapes.
+    """Returns the network whose variables have these names and shapes.
 
     Where no multiplier gives all the widths (a variable is misshapen), the one that gives the most is taken, so that
     the accounting that follows can name the odd ones.
@@ -76,7 +76,7 @@ def recognise(shapes: Mapping[str, tuple], source: str) -> Network:
 
 
 def _closest_options(family: str, shapes: Mapping[str, tuple]) -> list[dict[str, Any]]:
-    """The options whose kernels have the names in ``shapes``, or those that come closest.
+    """Returns the options whose kernels have the names in ``shapes``, or those that come closest.
 
     Kernels have the same names where batch norms are folded.
     """
@@ -93,7 +93,7 @@ def _kernels(names: Iterable[str]) -> set[str]:
 
 
 def image_channels(shapes: Mapping[str, tuple]) -> int:
-    """Channels of the images, from the kernel of the first convolution: 1 for grayscale, otherwise 3."""
+    """Returns the channels of the images, from the kernel of the first convolution: 1 for grayscale, otherwise 3."""
     first = re.compile(rf"({'|'.join(SCOPES.values())})/(Conv2d_0|Conv|Conv2d_1a_7x7)/(weights|depthwise_weights)")
     return 1 if any(first.fullmatch(name) and shape[2:3] == (1,) for name, shape in shapes.items()) else 3
 
@@ -110,7 +110,7 @@ def observed_widths(family: str, shapes: Mapping[str, tuple], options: Mapping |
 
 
 def matches(family: str, observed: Mapping[str, int], multiplier: float, options: Mapping) -> int:
-    """How many of the observed widths this multiplier gives."""
+    """Returns how many of the observed widths this multiplier gives."""
     widths = mobilenets.widths(family, multiplier, **options)
     return sum(widths[scope] == width for scope, width in observed.items())
 

@@ -35,7 +35,7 @@ class Roles:
     companions: Mapping[str, list[str]]
 
     def owners(self) -> dict[str, str]:
-        """``{variable: an entry that has its shape}``, of every variable, averaged or plain."""
+        """Returns ``{variable: an entry that has its shape}``, of every variable, averaged or plain."""
         return {**self.averages, **{name: name for name in self.plain}}
 
 

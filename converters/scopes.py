@@ -52,7 +52,7 @@ class NetworkScope:
     count: int
 
     def slim_names(self, names: Iterable[str]) -> dict[str, str]:
-        """``{slim name: name in the file}`` of all names in the scope, whether the network has them or not.
+        """Returns ``{slim name: name in the file}`` of all names in the scope, whether the network has them or not.
 
         Example:
             >>> NetworkScope("mobilenet_v2", "module/MobilenetV2", 260).slim_names(["module/MobilenetV2/Conv/weights"])
@@ -81,13 +81,13 @@ def relative_names(family: str) -> frozenset[str]:
 
 
 def _networks(family: str, num_classes: int | None) -> list[dict[str, tuple]]:
-    """The shapes of the variables of a family's networks, one for each choice of its options."""
+    """Returns the shapes of the variables of a family's networks, one for each choice of its options."""
     return [mobilenets.variable_shapes(family, 1.0, num_classes, **options) for options in option_choices(family)]
 
 
 @functools.cache
 def _smallest(family: str) -> float:
-    """How many of a family's variables make a network: half of those of the shortest backbone."""
+    """Returns how many of a family's variables make a network: half of those of the shortest backbone."""
     return min(map(len, _networks(family, None))) / 2
 
 
@@ -100,7 +100,7 @@ def _own_layers(family: str) -> re.Pattern[str]:
 
 
 def is_own_layer(slim_name: str, family: str) -> bool:
-    """Whether a variable belongs to a layer of the network, or to one that continues its numbering.
+    """Returns whether a variable belongs to a layer of the network, or to one that continues its numbering.
 
     Such a variable changes what the network computes: ``expanded_conv_3/squeeze_excite``, ``Conv2d_99``. Others in the
     scope are layers that somebody put on top of the network.
@@ -121,7 +121,7 @@ def networks_in(names: Iterable[str]) -> list[NetworkScope]:
 
 
 def _candidates(names: Iterable[str]) -> list[NetworkScope]:
-    """Every scope with at least one variable of a family, in the order of preference."""
+    """Returns every scope with at least one variable of a family, in the order of preference."""
     known = {family: relative_names(family) for family in SCOPES}
     counts: Counter[tuple[str, str]] = Counter()
     for name in set(names):
@@ -208,7 +208,7 @@ def no_network(names: Iterable[str], source: str) -> str:
 
 
 def outside_scopes(names: Iterable[str], path: str) -> Mapping[str, int]:
-    """``{scope: count}`` of names outside a network, each by the first part that is not the network's own."""
+    """Returns ``{scope: count}`` of names outside a network, each by the first part that is not the network's own."""
     own = path.split("/")
 
     def scope(name: str) -> str:

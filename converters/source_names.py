@@ -121,6 +121,6 @@ def _belongs(slim: str, family: str) -> bool:
 
 
 def _features(network: Network) -> int:
-    """How many features go into the logits."""
+    """Returns how many features go into the logits."""
     layers = convolutions(network.family, network.depth_multiplier, **network.options)
     return layers[-1].in_channels

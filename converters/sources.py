@@ -97,7 +97,7 @@ def find_source(
 
 
 def is_path(text: str) -> bool:
-    """Whether a text is the path of a file or a folder, or the prefix of a checkpoint."""
+    """Returns whether a text is the path of a file or a folder, or the prefix of a checkpoint."""
     path = Path(text)
     return path.exists() or bool(v2_prefix(path) or v1_file(path))
 

@@ -81,7 +81,7 @@ def _text(value: object) -> str:
 
 
 def _sources(node: object) -> Iterator[str]:
-    """Names of the layers whose outputs a layer takes, from its serialised calls."""
+    """Yields the names of the layers whose outputs a layer takes, from its serialised calls."""
     if isinstance(node, Mapping):
         if "keras_history" in node:
             yield node["keras_history"][0]
@@ -151,7 +151,7 @@ def network_arguments(model: keras.Model) -> tuple[Network, dict[str, Any]]:
 
 
 def stride_choices(family: str) -> Iterator[dict[str, int]]:
-    """The arguments that change a family's strides, the published network (no arguments) first."""
+    """Yields the arguments that change a family's strides, the published network (no arguments) first."""
     output_strides = FAMILIES[family].output_strides
     for first in ({}, {"first_stride": 1}):
         yield first

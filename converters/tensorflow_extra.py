@@ -12,7 +12,7 @@ from mobilenets.backend import is_installed
 
 
 def has_tensorflow() -> bool:
-    """Whether TensorFlow is installed; it is not imported."""
+    """Returns whether TensorFlow is installed; it is not imported."""
     return is_installed("tensorflow")
 
 

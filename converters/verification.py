@@ -158,7 +158,7 @@ def _graph_or_source(reference: Variables) -> Iterator[Variables]:
 def _variables(
     model: keras.Model | str | pathlib.Path,
 ) -> Iterator[tuple[keras.Model | None, Mapping[str, np.ndarray]]]:
-    """The model, where it is one of Keras, and its slim variables."""
+    """Yields the model, where it is one of Keras, and its slim variables."""
     if _is_keras_file(model):
         model = open_keras_file(model)
     if isinstance(model, keras.Model):

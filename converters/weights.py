@@ -40,28 +40,28 @@ MOVING_STATISTICS = ("moving_mean", "moving_variance")
 
 
 def leaf(name: str) -> str:
-    """The last part of a slim variable's name."""
+    """Returns the last part of a slim variable's name."""
     return name.rpartition("/")[2]
 
 
 def is_trainable(name: str) -> bool:
-    """Whether slim trains the variable ``name`` (moving statistics are updated, not trained)."""
+    """Returns whether slim trains the variable ``name`` (moving statistics are updated, not trained)."""
     return leaf(name) not in MOVING_STATISTICS
 
 
 def logits_names(family: str) -> tuple[str, str]:
-    """The variables of a family's classification layer: weights, biases."""
+    """Returns the variables of a family's classification layer: weights, biases."""
     scope = f"{SCOPES[family]}/Logits/Conv2d_1c_1x1"
     return f"{scope}/weights", f"{scope}/biases"
 
 
 def is_logits(name: str) -> bool:
-    """Whether a slim variable belongs to the classification layer; other layers under ``Logits/`` do not."""
+    """Returns whether a slim variable belongs to the classification layer; other layers under ``Logits/`` do not."""
     return any(name in logits_names(family) for family in SCOPES)
 
 
 def weights_by_slim_name(model: keras.Model) -> dict[str, keras.Variable]:
-    """Every weight of ``model`` under the name of its slim variable.
+    """Returns every weight of ``model`` under the name of its slim variable.
 
     Args:
         model: a network of this project, built, converted or loaded.
@@ -92,7 +92,7 @@ def weights_by_slim_name(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def family_of(model: keras.Model) -> str:
-    """The family whose scope is in the names of the layers of ``model``.
+    """Returns the family whose scope is in the names of the layers of ``model``.
 
     Raises:
         ConversionError: it has weights outside the slim scopes, or none.
@@ -141,7 +141,7 @@ def assign(
 
 
 def slim_variables(model: keras.Model) -> dict[str, np.ndarray]:
-    """The weights of ``model`` as ``{slim variable name: array}``: the inverse of `assign`.
+    """Returns the weights of ``model`` as ``{slim variable name: array}``: the inverse of `assign`.
 
     Raises:
         ConversionError: the model has weights outside the slim scopes.
@@ -172,6 +172,6 @@ def rounding_note(model: keras.Model, dtypes: Mapping[str, np.dtype], source: st
 
 
 def is_narrower(dtype: str | np.dtype, other: np.dtype) -> bool:
-    """Whether a type of floats lacks values of another: float16 those of float32, bfloat16 those of float16."""
+    """Returns whether a type of floats lacks values of another: float16 those of float32, bfloat16 those of float16."""
     types = [np.dtype(getattr(ml_dtypes, name, name)) for name in (np.dtype(other).name, str(dtype))]
     return np.promote_types(*types) != types[1]

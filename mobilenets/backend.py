@@ -11,7 +11,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package is installed; it is not imported."""
+    """Returns whether a package is installed; it is not imported."""
     try:
         return package in sys.modules or importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):  # A program may forbid an import.
@@ -57,7 +57,7 @@ def check_backend() -> None:
 
 
 def _configured() -> str:
-    """The backend in the file of Keras's configuration; TensorFlow where there is none."""
+    """Returns the backend in the file of Keras's configuration; TensorFlow where there is none."""
     folder = pathlib.Path(os.environ.get("KERAS_HOME") or pathlib.Path.home() / ".keras")
     try:
         return json.loads((folder / "keras.json").read_text())["backend"]

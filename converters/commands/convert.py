@@ -150,7 +150,7 @@ def _as_table(conversion, manifest, facts):
 
 
 def _next_command(conversion, output: str) -> str:
-    """What most people type next."""
+    """Returns what most people type next."""
     file = shlex.quote(output)
     if conversion.configuration["head"] == "classification":
         return f"mobilenets predict {file} photo.jpg"

@@ -57,7 +57,7 @@ def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_j
 
 
 def _fetched(wanted: list[str], cache, allow_unpinned: bool, as_json: bool) -> tuple[list[dict], list[str]]:
-    """What was fetched, and the names of what was not."""
+    """Returns what was fetched, and the names of what was not."""
     fetched, failed = [], []
     for name in wanted:
         try:
@@ -88,7 +88,7 @@ def _facts(name: str, origin: str, path: pathlib.Path) -> dict:
 
 
 def _wanted(names: tuple[str, ...], family: str | None, everything: bool) -> list[str]:
-    """What to fetch, each once: the name of a model, the path of a module, or a URL."""
+    """Returns what to fetch, each once: the name of a model, the path of a module, or a URL."""
     listed = mobilenets.list_models(None if everything else family) if everything or family else []
     wanted = []
     for name in (*names, *listed):

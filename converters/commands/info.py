@@ -23,7 +23,7 @@ def list_command(family, as_json):
 
 
 def _models_text(infos) -> str:
-    """The published models, a line each, without the columns that do not fit the terminal."""
+    """Returns the published models, a line each, without the columns that do not fit the terminal."""
     from converters.text import terminal_width
 
     columns = {
@@ -61,7 +61,7 @@ def _top5(info):
 
 
 def _options(info):
-    """The variant of a published model in words."""
+    """Returns the variant of a published model in words."""
     return [name if value is True else str(value) for name, value in info.options.items()]
 
 
@@ -113,7 +113,7 @@ def _published(name: str) -> mobilenets.ModelInfo:
 
 
 def _of_source(path: str) -> tuple[dict, dict]:
-    """The facts of a checkpoint or another source as JSON values, and as people read them."""
+    """Returns the facts of a checkpoint or another source as JSON values, and as people read them."""
     from converters.sources import find_source
 
     with display_on_stderr() as display:
@@ -126,7 +126,7 @@ def _of_source(path: str) -> tuple[dict, dict]:
 
 
 def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
-    """The facts of a file as JSON values, and as people read them."""
+    """Returns the facts of a file as JSON values, and as people read them."""
     with display_on_stderr() as display:
         load_keras(display)
         from converters.image_sizes import image_size_of
@@ -149,7 +149,7 @@ def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
 
 
 def _named(name: str) -> mobilenets.ModelInfo | None:
-    """The published model of that name, if there is one."""
+    """Returns the published model of that name, if there is one."""
     with contextlib.suppress(ValueError):
         return mobilenets.get_model_info(name)
     return None

@@ -130,13 +130,13 @@ def _print_answers(answers, names: tuple[str, ...], total: int, display, as_json
 
 
 def _text(prediction, names: tuple[str, ...]) -> str:
-    """The path of an image, and a line for each class."""
+    """Returns the path of an image, and a line for each class."""
     lines = (f"  {guess.probability:7.2%}  {guess.index:4d}  {names[guess.index]}" for guess in prediction.guesses)
     return "\n".join([prediction.path, *lines])
 
 
 def _facts(answer, names: tuple[str, ...]) -> dict:
-    """A prediction or a broken image as JSON values."""
+    """Returns a prediction or a broken image as JSON values."""
     if hasattr(answer, "reason"):
         return {"path": answer.path, "error": answer.reason}
     guesses = [

@@ -101,7 +101,7 @@ def verify_command(model, reference, images, tolerance, float64, ema, scope, par
 
 
 def _opened(path: str, images: tuple[str, ...]):
-    """A model, and the photographs in the size that it takes."""
+    """Returns a model, and the photographs in the size that it takes."""
     from converters.image_sizes import image_size_of
     from converters.images.files import ImagePaths
     from converters.images.photographs import load_images

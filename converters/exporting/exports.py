@@ -180,7 +180,7 @@ def _check_labels(model: keras.Model, format: str, labels: Sequence[str]) -> Non
 
 
 def _meaning(model: keras.Model) -> str:
-    """What the output is, in a word or two."""
+    """Returns what the output is, in a word or two."""
     if is_nested(model):
         with contextlib.suppress(ValueError):
             model = mobilenets.flat(model)
@@ -198,7 +198,7 @@ def _meaning(model: keras.Model) -> str:
 
 
 def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
-    """The images (or noise) as the model takes them: in its range and type."""
+    """Returns the images (or noise) as the model takes them: in its range and type."""
     size = image_size_of(model)
     if images is None:
         images = np.random.default_rng(SEED).uniform(size=(3, *size, model.input_shape[3]))

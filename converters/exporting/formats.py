@@ -52,7 +52,7 @@ class Format(NamedTuple):
 
 
 def write_saved_model(model: keras.Model, path: Path, _images: np.ndarray | None = None) -> None:
-    """A TensorFlow SavedModel with the endpoint ``serve``."""
+    """Returns a TensorFlow SavedModel with the endpoint ``serve``."""
     model.export(str(path), format="tf_saved_model")
 
 
@@ -255,7 +255,7 @@ QUANTIZATIONS = {
 
 
 def find_format(name: str, quantization: str | None, input_type: str = "float32", batch: int | None = None) -> Format:
-    """The format's row, once all that it needs is there.
+    """Returns the format's row, once all that it needs is there.
 
     Raises:
         ValueError: no such format or quantization, or the two do not go together.

@@ -101,7 +101,7 @@ def slim_scope(layer: str, scope: str = "MobilenetV2") -> str:
 
 
 def _arranged(model: keras.Model) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
-    """The call that builds the other network, and ``{its layer: {stored name: array}}`` in its order."""
+    """Returns the call that builds the other network, and ``{its layer: {stored name: array}}`` in its order."""
     family, network = network_for(model, LIBRARY, families=tuple(CONSTRUCTORS))
     _check_v3(model, network)
     height, width, _ = network["input_shape"]

@@ -81,7 +81,7 @@ def _metadata(channels: int, image_range: tuple[float, float]) -> bytes:
 
 
 def _table(builder, fields: int, offsets: dict[int, int], enums: dict[int, int] | None = None) -> int:
-    """A table: offsets of strings, vectors and tables, and bytes, by the number of the field."""
+    """Returns a table: offsets of strings, vectors and tables, and bytes, by the number of the field."""
     builder.StartObject(fields)
     for number, offset in offsets.items():
         builder.PrependUOffsetTRelativeSlot(number, offset, 0)

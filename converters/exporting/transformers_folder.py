@@ -56,12 +56,12 @@ def write_folder(model: keras.Model, path: Path, _images: np.ndarray | None = No
 
 
 def load_folder(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that loads the folder as its users do, in a process for each call."""
+    """Returns a function that loads the folder as its users do, in a process for each call."""
     return lambda images: run_folder(path, images)["default"]
 
 
 def _configuration(model: keras.Model) -> tuple[str, dict[str, Any]]:
-    """The family, and what ``config.json`` has."""
+    """Returns the family, and what ``config.json`` has."""
     family, network = network_for(model, LIBRARY, STRIDES)
     if network["head"] == "feature_map":
         raise ConversionError(

@@ -129,7 +129,7 @@ class CheckedGraph:
 
 
 def variable_node(name: str, variable: str, dtype: int, shape) -> NodeDef:
-    """A node that holds a variable in memory."""
+    """Returns a node that holds a variable in memory."""
     node = tf.compat.v1.NodeDef(name=name, op="VarHandleOp")
     node.attr["shared_name"].s = variable.encode()
     node.attr["dtype"].type = dtype

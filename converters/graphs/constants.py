@@ -62,7 +62,7 @@ def check_constant(path: object, node: "NodeDef | PlainNode") -> int:
 
 
 def value_of(node: "NodeDef | PlainNode") -> np.ndarray:
-    """The value of a constant that `check_constant` accepts."""
+    """Returns the value of a constant that `check_constant` accepts."""
     tensor = attribute(node, "value").tensor
     if isinstance(tensor, Message):
         shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
@@ -73,7 +73,7 @@ def value_of(node: "NodeDef | PlainNode") -> np.ndarray:
 
 
 def attribute(node: "NodeDef | PlainNode", key: str) -> "AttrValue | Message":
-    """An attribute of a node, or an empty one; asking the node itself for it would add it."""
+    """Returns an attribute of a node, or an empty one; asking the node itself for it would add it."""
     if key in node.attr:
         return node.attr[key]
     if isinstance(node, PlainNode):

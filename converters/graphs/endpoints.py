@@ -44,7 +44,7 @@ _SCOPED = re.compile(_SCOPE + r"(?:(?P=scope)/)?(?P<rest>.+)$")
 
 
 def endpoint_ops(op_names: Iterable[str], scope: str | None = None) -> dict[str, str]:
-    """``{hub endpoint name: op name}`` of a slim graph whose ops have these names.
+    """Returns ``{hub endpoint name: op name}`` of a slim graph whose ops have these names.
 
     Where the graph has several networks, under several prefixes, the one with the prefix of ``scope`` counts, or else
     the one with the most endpoints.
@@ -71,7 +71,7 @@ def endpoint_ops(op_names: Iterable[str], scope: str | None = None) -> dict[str,
 
 
 def _numbered(name: str, names: Iterable[str]) -> str:
-    """The endpoint with its number in place of "after_n", counted from the last block that the graph has."""
+    """Returns the endpoint with its number in place of "after_n", counted from the last block that the graph has."""
     if not (match := _AFTER.search(name)):
         return name
     blocks = [int(found[1]) for found in map(_LAYER.search, names) if found]
@@ -88,5 +88,5 @@ def plain_name(op_name: str) -> str | None:
 
 
 def _may_be_scoped(op_name: str) -> bool:
-    """Whether it is worth trying the patterns: a graph may have very many names, or very long ones."""
+    """Returns whether it is worth trying the patterns: a graph may have very many names, or very long ones."""
     return len(op_name) <= _MAX_LENGTH and any(scope in op_name for scope in SCOPES.values())

@@ -16,7 +16,7 @@ _FLOAT32, _FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
 
 
 def as_float64(nodes: Mapping[str, NodeDef], path: object) -> list[NodeDef]:
-    """The nodes with every float32 a float64: constants, placeholders and the types of all operations.
+    """Returns the nodes with every float32 a float64: constants, placeholders and the types of all operations.
 
     Constants keep their float32 value exactly, but for batch norm's epsilon: the code says 0.001, of which float32 has
     only the nearest number.
@@ -43,7 +43,7 @@ def as_float64(nodes: Mapping[str, NodeDef], path: object) -> list[NodeDef]:
 
 
 def _epsilons(nodes: Mapping[str, NodeDef]) -> Iterator[str]:
-    """The scalar constants that unfused batch norms add to a variance."""
+    """Yields the scalar constants that unfused batch norms add to a variance."""
     for node in nodes.values():
         if node.op != "Rsqrt" or not data_inputs(node):
             continue
@@ -60,7 +60,7 @@ def _as_decimal(values: np.ndarray) -> np.ndarray:
 
 
 def _unfused(node: NodeDef, path: object) -> Iterator[NodeDef]:
-    """The operations of a fused batch norm, which TensorFlow has in no float64; the last has its name."""
+    """Yields the operations of a fused batch norm, which TensorFlow has in no float64; the last has its name."""
     if attribute(node, "data_format").s not in (b"", b"NHWC"):
         raise ConversionError(
             f"{path} cannot be computed in float64: its batch norm {brief(node.name)} has channels first."

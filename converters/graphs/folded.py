@@ -39,13 +39,13 @@ Nodes: TypeAlias = "Mapping[str, NodeDef]"
 
 
 def network_nodes(nodes: Nodes, path: object) -> dict[str, NodeDef]:
-    """The nodes that the endpoints of a network need; none where the graph has no network of these families."""
+    """Returns the nodes that the endpoints of a network need; none where the graph has no network of these families."""
     operations = endpoint_ops(nodes)
     return {node.name: node for node in needed(nodes, operations.values(), path)} if operations else {}
 
 
 def has_named_variables(nodes: Nodes) -> bool:
-    """Whether every convolution has its kernel, and a batch norm or a bias, as constants of slim's names.
+    """Returns whether every convolution has its kernel, and a batch norm or a bias, as constants of slim's names.
 
     A graph that computes the statistics of the batch counts as one that has: folding would lose its variables.
     """
@@ -158,7 +158,7 @@ def _chain(nodes: Nodes, readers: Mapping[str, list[str]], name: str) -> list[st
 
 
 def _is_constant(nodes: Nodes, name: str) -> bool:
-    """Whether a node depends on constants alone, and on few of them."""
+    """Returns whether a node depends on constants alone, and on few of them."""
     found: set[str] = set()
     open_names = [name]
     while open_names:
@@ -177,7 +177,7 @@ def _is_constant(nodes: Nodes, name: str) -> bool:
 
 
 def _evaluate(nodes: Nodes, outputs: list[str], convolved: list[str], path: object) -> list[dict[str, np.ndarray]]:
-    """The outputs in float64, for all convolutions giving 0 and giving 1."""
+    """Returns the outputs in float64, for all convolutions giving 0 and giving 1."""
     import tensorflow as tf
 
     from converters.graphs.float64 import as_float64
@@ -231,7 +231,7 @@ def _placeholder(name: str) -> NodeDef:
 
 
 def constants_by_name(nodes: Nodes) -> list[str]:
-    """The constants with the names of variables that no Identity reads, of the network's convolutions."""
+    """Returns the constants with the names of variables that no Identity reads, of the network's convolutions."""
     scopes = {scope for scope, _ in convolutions(nodes)}
     return [
         node.name

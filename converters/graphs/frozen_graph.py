@@ -100,7 +100,7 @@ class FrozenGraph:
         return tuple(self._operations)
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Every endpoint for ``images``.
+        """Returns every endpoint for ``images``.
 
         Args:
             images: float ``(batch, height, width, channels)`` in [0, 1].
@@ -134,7 +134,7 @@ class FrozenGraph:
         return {name: array[:count] for name, array in arrays.items() if array is not None}
 
     def _graph(self, shape: tuple[int, ...]) -> tf.Graph:
-        """The graph for images of this shape, in which TensorFlow knows the shape of everything."""
+        """Returns the graph for images of this shape, in which TensorFlow knows the shape of everything."""
         if self._imported is None or self._imported[0] != shape:
             dtype = tf.as_dtype(self.dtype).as_datatype_enum
             for node in self._definition.node:
@@ -200,6 +200,6 @@ def _flat(name: str, array: np.ndarray, batch: int) -> np.ndarray | None:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, as a sentence."""
+    """Returns the first line of an error, as a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return brief(lines[0]).rstrip(".") + "."

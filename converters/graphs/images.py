@@ -46,7 +46,7 @@ class ImageInput(NamedTuple):
 
 
 def find_input(nodes: Mapping[str, NodeDef], path: object, functions: Iterable[FunctionDef] = ()) -> ImageInput:
-    """Where images enter: the placeholder, or what arithmetic takes from decoding and resizing.
+    """Returns where images enter: the placeholder, or what arithmetic takes from decoding and resizing.
 
     Args:
         nodes: what the endpoints need, by name.
@@ -77,7 +77,7 @@ def find_input(nodes: Mapping[str, NodeDef], path: object, functions: Iterable[F
 
 
 def input_range(nodes: Mapping[str, NodeDef], images: ImageInput, path: object) -> tuple[float, float]:
-    """The values of black and white, which the first convolution takes as -1 and 1.
+    """Returns the values of black and white, which the first convolution takes as -1 and 1.
 
     The arithmetic between the images and the first convolution is run on constant images. Where it is not the same
     affine map for all channels, the names decide: hub modules take [0, 1], slim's graphs [-1, 1].
@@ -108,7 +108,7 @@ def input_range(nodes: Mapping[str, NodeDef], images: ImageInput, path: object) 
 
 
 def placeholder(images: ImageInput, shape: tuple[int | None, ...], dtype: int) -> NodeDef:
-    """A placeholder of this shape in place of the node that is fed."""
+    """Returns a placeholder of this shape in place of the node that is fed."""
     node = tf.compat.v1.NodeDef(name=images.node, op="Placeholder")
     node.attr["dtype"].type = dtype
     for length in shape:
@@ -117,7 +117,7 @@ def placeholder(images: ImageInput, shape: tuple[int | None, ...], dtype: int) -
 
 
 def _entries(nodes: Mapping[str, NodeDef], name: str, path: object) -> list[str]:
-    """What the arithmetic that ends in ``name`` takes: neither arithmetic itself nor constant."""
+    """Returns what the arithmetic that ends in ``name`` takes: neither arithmetic itself nor constant."""
     entries, found, open_names = [], set(), [name]
     while open_names:
         name = open_names.pop()
@@ -173,7 +173,7 @@ def _constant(nodes: Mapping[str, NodeDef], node: NodeDef, position: int) -> np.
 
 
 def _weight_channels(nodes: Mapping[str, NodeDef], convolution: NodeDef) -> int | None:
-    """Channels of the images, from the weights of the first convolution."""
+    """Returns the channels of the images, from the weights of the first convolution."""
     inputs = data_inputs(convolution)
     weights = through_identities(nodes, inputs[1]) if len(inputs) > 1 and convolution.op in CONVOLUTIONS else None
     dims = attribute(weights, "value").tensor.tensor_shape.dim if weights is not None else []
@@ -181,7 +181,7 @@ def _weight_channels(nodes: Mapping[str, NodeDef], convolution: NodeDef) -> int 
 
 
 def _evaluate(nodes: Mapping[str, NodeDef], images: ImageInput, last: str, path: object) -> np.ndarray | None:
-    """The channels that arithmetic gives for images of 0, 0.5 and 1; None where it cannot be run on them."""
+    """Returns the channels that arithmetic gives for images of 0, 0.5 and 1; None where it cannot be run on them."""
     part = {node.name: node for node in needed(nodes, [last], path, images.node)}
     sample = (1, *(length or 64 for length in images.shape[1:]))
     part[images.node] = placeholder(images, sample, images.dtype)

@@ -31,7 +31,7 @@ class FlatFunction(NamedTuple):
 
 
 def inlined(name: str, functions: Mapping[str, FunctionDef], prefix: str = "") -> FlatFunction:
-    """A function with all functions that it calls in it.
+    """Returns a function with all functions that it calls in it.
 
     Args:
         name: of the function, which `converters.graphs.operations.check_operations` accepts.
@@ -66,7 +66,7 @@ def inlined(name: str, functions: Mapping[str, FunctionDef], prefix: str = "") -
 
 
 def _call(node: NodeDef, body: FlatFunction) -> Iterator[NodeDef]:
-    """The nodes in place of a call: the body, and under the call's name what it returns."""
+    """Yields the nodes in place of a call: the body, and under the call's name what it returns."""
     given = [name for name in node.input if not name.startswith("^")]
     waits = [name for name in node.input if name.startswith("^")]
     arguments = dict(zip(body.arguments, given, strict=True))

@@ -29,7 +29,7 @@ Pair = int | Axes
 def strides_of(
     graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef] | Mapping[str, PlainNode],
 ) -> dict[str, tuple[Pair, Pair]]:
-    """``{slim scope of a convolution: (stride, dilation)}``; a number stands for both axes.
+    """Returns ``{slim scope of a convolution: (stride, dilation)}``; a number stands for both axes.
 
     Args:
         graph: of any kind, also a training graph as in a checkpoint's ``.meta`` file; or its nodes by name.
@@ -64,7 +64,7 @@ def paddings_of(graph: tf.compat.v1.GraphDef | Mapping[str, NodeDef] | Mapping[s
 
 
 def folded_scopes(nodes: Mapping[str, NodeDef]) -> tuple[str, ...]:
-    """The slim scopes of the convolutions without a batch norm and without biases of their own.
+    """Returns the slim scopes of the convolutions without a batch norm and without biases of their own.
 
     Their batch norms are folded into the weights; the heads, which never have one, are left out.
     """
@@ -96,7 +96,7 @@ def epsilons_of(nodes: Mapping[str, NodeDef]) -> dict[str, float]:
 
 
 def computes_batch_statistics(nodes: Iterable[NodeDef]) -> bool:
-    """Whether a batch norm takes mean and variance from the batch, as in training."""
+    """Returns whether a batch norm takes mean and variance from the batch, as in training."""
     for node in nodes:
         if node.op in FUSED and ("is_training" not in node.attr or node.attr["is_training"].b):
             return True
@@ -106,7 +106,7 @@ def computes_batch_statistics(nodes: Iterable[NodeDef]) -> bool:
 
 
 def first_convolution(nodes: Mapping[str, NodeDef], path: object) -> NodeDef | None:
-    """The convolution that no other comes before; None where the graph has none, or several."""
+    """Returns the convolution that no other comes before; None where the graph has none, or several."""
     candidates = [node for node in nodes.values() if node.op in CONVOLUTIONS and node.input]
     named = [node for node in candidates if (_scope(node) or "").endswith(("/Conv2d_0", "/Conv", "/Conv2d_1a_7x7"))]
     for node in named or candidates:
@@ -195,7 +195,7 @@ def _before(nodes: Mapping[str, NodeDef], node: NodeDef) -> NodeDef | None:
 
 
 def _checked_constant(nodes: Mapping[str, NodeDef], name: str) -> np.ndarray | None:
-    """A small constant's value; None where it is none, or a damaged one."""
+    """Returns a small constant's value; None where it is none, or a damaged one."""
     node = through_identities(nodes, name)
     if node is None or node.op != "Const":
         return None

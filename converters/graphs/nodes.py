@@ -67,7 +67,7 @@ def read_nodes(path: str | pathlib.Path) -> Mapping[str, NodeDef] | Mapping[str,
 
 
 def by_name(graph: tf.compat.v1.GraphDef, path: object) -> dict[str, NodeDef]:
-    """The nodes of a graph by their names, each of which must be a node's own."""
+    """Returns the nodes of a graph by their names, each of which must be a node's own."""
     nodes = {node.name: node for node in graph.node}
     if len(nodes) < len(graph.node):
         raise ConversionError(
@@ -77,12 +77,12 @@ def by_name(graph: tf.compat.v1.GraphDef, path: object) -> dict[str, NodeDef]:
 
 
 def source(name: str) -> str:
-    """The node that an input names: ``^a`` and ``a:1`` name ``a``."""
+    """Returns the node that an input names: ``^a`` and ``a:1`` name ``a``."""
     return name.removeprefix("^").partition(":")[0]
 
 
 def needed(nodes: Mapping[str, NodeDef], names: Iterable[str], path: object, *stops: str) -> list[NodeDef]:
-    """The nodes that nodes with these names need, through data and control inputs, in the order of the file.
+    """Returns the nodes that nodes with these names need, through data and control inputs, in the order of the file.
 
     Args:
         nodes: all nodes by name.
@@ -114,12 +114,12 @@ def needed(nodes: Mapping[str, NodeDef], names: Iterable[str], path: object, *st
 
 
 def data_inputs(node: NodeDef) -> list[str]:
-    """The names of the nodes that give a node its data."""
+    """Returns the names of the nodes that give a node its data."""
     return [source(name) for name in node.input if not name.startswith("^")]
 
 
 def through_identities(nodes: Mapping[str, NodeDef], name: str) -> NodeDef | None:
-    """The first node before ``name``, itself included, that is no Identity or None where the graph has none."""
+    """Returns the first node before ``name``, itself included, that is no Identity or None where the graph has none."""
     for _ in range(100):  # a damaged graph may go round in a circle
         node = nodes.get(name)
         if node is None or node.op not in ("Identity", "StopGradient", "ReadVariableOp") or not node.input:
@@ -129,7 +129,7 @@ def through_identities(nodes: Mapping[str, NodeDef], name: str) -> NodeDef | Non
 
 
 def constant(nodes: Mapping[str, NodeDef], name: str) -> np.ndarray | None:
-    """The value of a constant, directly or behind an Identity; None where ``name`` is none."""
+    """Returns the value of a constant, directly or behind an Identity; None where ``name`` is none."""
     node = through_identities(nodes, name)
     return value_of(node) if node is not None and node.op == "Const" else None
 

@@ -130,7 +130,7 @@ def _called(path: object, node: NodeDef, functions: Mapping[str, FunctionDef], a
 
 
 def function_names(value) -> Iterable[str]:
-    """The functions that an attribute names."""
+    """Returns the functions that an attribute names."""
     kind = value.WhichOneof("value")
     if kind == "func":
         return itertools.chain([value.func.name], *(function_names(inner) for inner in value.func.attr.values()))

@@ -52,7 +52,7 @@ def nodes_with_slim_scopes(nodes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _renamed_network(nodes: Iterable[Any]) -> NetworkScope | None:
-    """The network in a graph; None if there is none, or if its scope has slim's name."""
+    """Returns the network in a graph; None if there is none, or if its scope has slim's name."""
     networks = networks_in(
         f"{scope}/{leaf}"
         for node in nodes

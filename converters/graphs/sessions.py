@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def as_it_stands() -> tf.compat.v1.ConfigProto:
-    """A session's configuration under which no op is changed, folded or reordered.
+    """Returns a session's configuration under which no op is changed, folded or reordered.
 
     TensorFlow's optimizers would fold batch norm into the convolutions: another order of rounding, up to 2e-4 of an
     endpoint's largest value away with the real MobileNet V1 weights, where channels of tiny variance amplify it.

@@ -19,7 +19,7 @@ DEFAULT_MOMENTUM = 0.99
 
 
 def hub_object(model: keras.Model) -> tuple[tf.train.Checkpoint, dict[str, Callable]]:
-    """What `tf.saved_model.save` takes: the root object and its signatures."""
+    """Returns what `tf.saved_model.save` takes: the root object and its signatures."""
     network = _network(model)
     weights = weights_by_slim_name(network)
     variables = {
@@ -60,7 +60,7 @@ def hub_object(model: keras.Model) -> tuple[tf.train.Checkpoint, dict[str, Calla
 
 
 def _network(model: keras.Model) -> keras.Model:
-    """The model with every endpoint as an output, and batch norms that hand out the statistics of a batch."""
+    """Returns the model with every endpoint as an output, and batch norms that hand out the statistics of a batch."""
     input_shape = None if FAMILIES[family_of(model)].fixed_image_size else (None, None, model.input_shape[3])
     inner = mobilenets.with_batch_norm(model, FusedBatchNormalization, momentum=0.0, input_shape=input_shape)
     return keras.Model(inner.input, {"default": inner.output, **mobilenets.endpoints(inner)})
@@ -82,7 +82,7 @@ def _regularization_losses(network: keras.Model, variables: Mapping[int, tf.Vari
 
 
 def _signatures(call: Callable, shape: tf.TensorShape, network: keras.Model) -> dict[str, Callable]:
-    """The signatures of versions 1 to 3 and, for servers, ``serving_default``."""
+    """Returns the signatures of versions 1 to 3 and, for servers, ``serving_default``."""
     scope = SCOPES[family_of(network)]
     logits = (f"{scope}/Logits", f"{scope}/Predictions")
 

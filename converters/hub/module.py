@@ -34,7 +34,7 @@ class HubModule(Protocol):
     takes_momentum: bool
 
     def run(self, images: np.ndarray) -> Arrays:
-        """Every endpoint by hub name, and ``default``, in inference mode; images float32 in [0, 1]."""
+        """Returns every endpoint by hub name, and ``default``, in inference mode; images float32 in [0, 1]."""
 
     def train(self, images: np.ndarray, momentum: float) -> TrainingCall:
         """One call in training mode with this batch norm momentum; the module is left as it was.
@@ -43,7 +43,7 @@ class HubModule(Protocol):
         """
 
     def regularization_loss(self) -> float:
-        """The sum of the regularization losses."""
+        """Returns the sum of the regularization losses."""
 
 
 def open_hub_module(folder: str | pathlib.Path) -> HubModule:

@@ -54,7 +54,7 @@ class TF1Module:
         return float(sum(computed.values()))
 
     def _called(self, tags: list[str], name: str, updates: bool = False) -> tuple[CheckedGraph, str]:
-        """The graph of a signature, and the node of its momentum, "" where it has none."""
+        """Returns the graph of a signature, and the node of its momentum, "" where it has none."""
         graph = self._graphs[frozenset(tags)]
         signature = graph.signature_def[name]
         inputs = {key: source(tensor.name) for key, tensor in signature.inputs.items()}

@@ -65,7 +65,7 @@ class TF2Module:
         return losses
 
     def _call(self, training: bool) -> tuple[CheckedGraph, bool, str]:
-        """The trace that returns all endpoints; whether it takes a momentum, and the node to feed with it."""
+        """Returns the trace that returns all endpoints; whether it takes a momentum, and the node to feed with it."""
         node = self._objects.nodes[self._root["__call__"]]
         for name in _function_names(node):
             arguments = _arguments(self._objects.concrete_functions[name], node.function.function_spec)
@@ -80,7 +80,7 @@ class TF2Module:
         )
 
     def _graph(self, name: str, tensors) -> tuple[CheckedGraph, dict[str, str]]:
-        """A concrete function as a graph, and the nodes of its tensor arguments by name."""
+        """Returns a concrete function as a graph, and the nodes of its tensor arguments by name."""
         # Checked before it is inlined: a function may call itself, or many others.
         body = self._functions[name]
         check_operations(self._folder, body.node_def, self._functions, self._file_bytes, VARIABLES)
@@ -129,7 +129,7 @@ def _is_tensor(value: object) -> bool:
 
 
 def _plain(value):
-    """A StructuredValue as Python's own; the specification of a tensor as its message."""
+    """Returns a StructuredValue as Python's own; the specification of a tensor as its message."""
     kind = value.WhichOneof("kind")
     part = getattr(value, kind) if kind else None
     if kind in ("tuple_value", "list_value"):
@@ -142,6 +142,6 @@ def _plain(value):
 
 
 def _keys(signature, count: int) -> Iterator[object]:
-    """The keys of a function's outputs: those of its dictionary, which TensorFlow sorts, or numbers."""
+    """Yields the keys of a function's outputs: those of its dictionary, which TensorFlow sorts, or numbers."""
     value = _plain(signature)
     yield from sorted(value) if isinstance(value, dict) else range(count)

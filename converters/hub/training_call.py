@@ -14,5 +14,5 @@ class TrainingCall(NamedTuple):
 
 
 def is_moving(name: str) -> bool:
-    """Whether a variable is a moving statistic of a batch norm."""
+    """Returns whether a variable is a moving statistic of a batch norm."""
     return name.endswith(("/moving_mean", "/moving_variance"))

@@ -147,7 +147,7 @@ def check_features_path(output: pathlib.Path) -> None:
 
 
 def _digest(images: Iterable[str]) -> tuple[int, str]:
-    """The number of paths, and a sha256 of all of them."""
+    """Returns the number of paths, and a sha256 of all of them."""
     digest, count = hashlib.sha256(), 0
     for count, path in enumerate(images, 1):  # noqa: B007
         digest.update(os.fsencode(path) + b"\0")

@@ -159,7 +159,7 @@ def keep_classifier(model: "ImageModel", image_size: object, first: np.ndarray) 
 def _record(
     source: str, image_size: object, runtime: str, progress: Callable = lambda done, total: None
 ) -> pathlib.Path:
-    """The file in the cache for a model as it is now.
+    """Returns the file in the cache for a model as it is now.
 
     Raises:
         OSError: The model cannot be read.

@@ -110,7 +110,7 @@ class ImageModel:
         return digest.hexdigest()
 
     def _class_output(self) -> keras.KerasTensor:
-        """The logits of the network, or the output of a head of the user's own."""
+        """Returns the logits of the network, or the output of a head of the user's own."""
         output = self.model.outputs[0]
         endpoints = self._endpoints()
         for scope in mobilenets.SCOPES.values():
@@ -155,7 +155,7 @@ class ImageModel:
 
 
 def _after_own_head(model: keras.Model) -> bool:
-    """Whether the last layer with weights is not the network's: a head that somebody added."""
+    """Returns whether the last layer with weights is not the network's: a head that somebody added."""
     last = [layer for layer in model.layers if layer.weights and not isinstance(layer, keras.layers.Dropout)][-1:]
     return any(mobilenets.slim_name(layer.name).split("/")[0] not in mobilenets.SCOPES.values() for layer in last)
 
@@ -220,7 +220,7 @@ def open_image_model(
 def _image_size(
     model: keras.Model, source: str, wanted: int | tuple[int, int] | None, info: mobilenets.ModelInfo | None
 ) -> tuple[int, int]:
-    """The wanted size, if the model takes it, or else the model's own."""
+    """Returns the wanted size, if the model takes it, or else the model's own."""
     shape = model.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] not in (1, 3):
         raise ConversionError(f"{source} takes {shape}, not images (count, height, width, 3 or 1).")

@@ -134,7 +134,7 @@ def _entries(paths: list[str], numbers: range, read: Set[int]) -> tuple[str | Br
 
 
 def _reason(path: str) -> str:
-    """Why an image cannot be read. The pipeline drops it without a reason, so it is read again."""
+    """Returns why an image cannot be read. The pipeline drops it without a reason, so it is read again."""
     try:
         decode(path)
     except OSError as error:

@@ -56,7 +56,7 @@ def source_facts(source: Source, scope: str | None = None) -> dict[str, Any]:
 
 
 def _optimizer(companions: Mapping[str, list[str]]) -> list[str]:
-    """The names of the slots that it keeps for each variable."""
+    """Returns the names of the slots that it keeps for each variable."""
     counters = ("global_step", "beta", "biased", "local_step")
     kinds = {re.sub(r"_\d+$", "", kind) for kind in companions if kind != RANGES and not kind.startswith(counters)}
     return sorted(kinds)

@@ -18,7 +18,7 @@ _POOLS = ("AVERAGE_POOL_2D", "MEAN")
 
 
 def endpoints(wiring: Wiring, family: str, layers: Sequence[Layer]) -> dict[str, int]:
-    """``{endpoint: index of its tensor}``.
+    """Returns ``{endpoint: index of its tensor}``.
 
     Args:
         wiring: of the model.
@@ -65,12 +65,12 @@ def _by_layers(wiring: Wiring, scope: str, layers: Sequence[Layer]) -> Iterator[
 
 
 def _last_block(scopes: Iterable[str]) -> int:
-    """The number of the last block's layer."""
+    """Returns the number of the last block's layer."""
     return max((int(match[1] or 0) + 2 for match in map(_BLOCK.search, scopes) if match), default=1)
 
 
 def _inception_parts(wiring: Wiring, conv: str, output: int) -> Iterator[tuple[str, int]]:
-    """A convolution of the trunk and the pool after it, or a module that ends with this convolution's branch."""
+    """Yields a convolution of the trunk and the pool after it, or a module that ends with this convolution's branch."""
     scope, readers = inception_v2_spec.SCOPE, wiring.readers(output)
     if (module := _MODULE.match(conv)) is None:
         yield conv, output
@@ -94,7 +94,7 @@ def _head(wiring: Wiring, scope: str, output: int) -> Iterator[tuple[str, int]]:
 
 
 def _block_part(wiring: Wiring, part: str, output: int) -> int:
-    """The tensor of an inverted residual block's convolution, with activation or shortcut."""
+    """Returns the tensor of an inverted residual block's convolution, with activation or shortcut."""
     if part != "project":
         return wiring.activated(output)
     # A sum that the next block makes has a later summand.

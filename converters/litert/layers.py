@@ -84,13 +84,13 @@ def _by_sequence(ops: list[Operator], kernels: list[Tensor]) -> tuple[str, list[
 
 @functools.cache
 def _networks(family: str) -> list[list[Row]]:
-    """The rows of every network of a family that differ."""
+    """Returns the rows of every network of a family that differ."""
     networks = [_rows(family, tuple(sorted(options.items()))) for options in option_choices(family)]
     return [rows for index, rows in enumerate(networks) if rows not in networks[:index]]
 
 
 def _rows(family: str, options: tuple) -> list[Row]:
-    """Every convolution of a network in the order of its graph; a separable one is two operations."""
+    """Returns every convolution of a network in the order of its graph; a separable one is two operations."""
     rows = []
     for conv in convolutions(family, 1.0, 1, **dict(options)):
         if conv.kind != "full":
@@ -116,7 +116,7 @@ def _fits(found: tuple[str, tuple[int, ...]], expected: Row) -> bool:
 
 
 def _scope_in_names(wiring: Wiring, op: Operator, family: str) -> str | None:
-    """The convolution's slim scope, from the names of its kernel and of its output."""
+    """Returns the convolution's slim scope, from the names of its kernel and of its output."""
     scopes = _scopes(family)
     for index in (*op.inputs[1:2], op.outputs[0]):
         for part in wiring.model.tensors[index].name.split(";"):
@@ -129,7 +129,7 @@ def _scope_in_names(wiring: Wiring, op: Operator, family: str) -> str | None:
 
 @functools.cache
 def _scopes(family: str) -> list[str]:
-    """The scopes of a family's convolutions, inner ones first."""
+    """Returns the scopes of a family's convolutions, inner ones first."""
     return sorted({row.scope for rows in _networks(family) for row in rows}, key=len, reverse=True)
 
 

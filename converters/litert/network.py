@@ -80,7 +80,7 @@ class LiteRTNetwork:
         return variables
 
     def endpoints(self) -> dict[str, int]:
-        """``{endpoint: index of its tensor}``."""
+        """Returns ``{endpoint: index of its tensor}``."""
         return endpoints(self._wiring, self.family, self._layers)
 
     def _bias(self, layer: Layer) -> np.ndarray:
@@ -107,7 +107,7 @@ class LiteRTNetwork:
                     )
 
     def _input_range(self) -> tuple[float, float]:
-        """The values that the arithmetic before the first convolution maps to -1 and 1."""
+        """Returns the values that the arithmetic before the first convolution maps to -1 and 1."""
         scale, shift, index = 1.0, 0.0, self._layers[0].op.inputs[0]
         while index != self._model.inputs[0]:
             op = self._wiring.producer(index)

@@ -27,7 +27,7 @@ class LiteRTReference(LiteRTNetwork):
     dtype, folded, scales_outputs, trains = "float32", True, False, False
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Every endpoint for images in [0, 1], as float32; values of an 8-bit model are dequantized.
+        """Returns every endpoint for images in [0, 1], as float32; values of an 8-bit model are dequantized.
 
         Raises:
             ConversionError: the interpreter cannot run the model, crashes or takes too long.

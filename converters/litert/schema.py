@@ -34,7 +34,7 @@ class Tensor(NamedTuple):
     axis: int
 
     def dequantized(self) -> np.ndarray:
-        """The values of a constant as float32."""
+        """Returns the values of a constant as float32."""
         assert self.values is not None
         if not self.scale.size:
             return self.values.astype(np.float32)

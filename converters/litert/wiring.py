@@ -25,15 +25,15 @@ class Wiring:
                 self._readers.setdefault(index, []).append(op)
 
     def producer(self, index: int) -> Operator | None:
-        """The operation that writes a tensor; None of the image and of constants."""
+        """Returns the operation that writes a tensor; None of the image and of constants."""
         return self._producers.get(index)
 
     def readers(self, index: int) -> list[Operator]:
-        """The operations that read a tensor."""
+        """Returns the operations that read a tensor."""
         return self._readers.get(index, [])
 
     def constant(self, index: int) -> Tensor | None:
-        """A constant, directly or behind the operation that widens float16 weights."""
+        """Returns a constant, directly or behind the operation that widens float16 weights."""
         producer = self._producers.get(index)
         if producer is not None and producer.kind == "DEQUANTIZE":
             index = producer.inputs[0]
@@ -41,7 +41,7 @@ class Wiring:
         return None if tensor.values is None else tensor
 
     def activated(self, index: int) -> int:
-        """The tensor after the operations that read nothing but this one: an activation that is not fused.
+        """Returns the tensor after the operations that read nothing but this one: an activation that is not fused.
 
         Hard-swish is one operation, or a sum, a ReLU6 and two products.
         """
@@ -56,5 +56,5 @@ class Wiring:
         return last
 
     def is_computed_last(self, index: int, others: Iterable[int]) -> bool:
-        """Whether no other of these tensors is computed after this one."""
+        """Returns whether no other of these tensors is computed after this one."""
         return all(self._order.get(other, -1) <= self._order.get(index, -1) for other in others)

@@ -23,7 +23,7 @@ DIFFERS = "not the published checksum"
 
 
 def published_fingerprints(name: str) -> Mapping[str, str]:
-    """``{slim name: masked crc32c of the float32 values}`` of a published model; empty where none are known."""
+    """Returns ``{slim name: masked crc32c of the float32 values}`` of a published model; empty where none are known."""
     return _table().get(name, {})
 
 
@@ -39,7 +39,7 @@ def _table() -> dict[str, dict[str, str]]:
 def compared_with_published(
     rows: tuple[WeightRow, ...], arrays: Mapping[str, np.ndarray], name: str, averaged: bool
 ) -> tuple[tuple[WeightRow, ...], tuple[str, ...]]:
-    """The rows of a comparison, where values that are not the published ones fail, and notes on them.
+    """Returns the rows of a comparison, where values that are not the published ones fail, and notes on them.
 
     Args:
         rows: of the comparison of ``arrays`` with their source.

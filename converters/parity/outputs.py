@@ -34,7 +34,7 @@ def endpoints_as_built(model: keras.Model, dtype: str, training: bool = False) -
 
 
 def _array(output) -> np.ndarray:
-    """An output as NumPy knows it: bfloat16, which NumPy has not, as float32."""
+    """Returns an output as NumPy knows it: bfloat16, which NumPy has not, as float32."""
     array = np.asarray(keras.ops.convert_to_numpy(output))
     return array.astype(np.float32) if array.dtype.kind not in "f" else array
 

@@ -34,7 +34,7 @@ def report_text(report: "Report", every_row: bool = True, width: int = 200) -> s
 
 
 def _failures_and_worst(rows: Sequence[OutputRow]) -> Sequence[OutputRow]:
-    """The rows that differ and the five closest to their bounds, in the order of the network."""
+    """Returns the rows that differ and the five closest to their bounds, in the order of the network."""
     worst = sorted(rows, key=lambda row: -row.reference_error / row.bound if row.bound else 0.0)[:WORST]
     return [row for row in rows if not row.passed or row in worst]
 

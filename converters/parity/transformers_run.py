@@ -23,7 +23,7 @@ SECONDS = 600
 
 
 def is_installed() -> bool:
-    """Whether transformers and PyTorch are installed."""
+    """Returns whether transformers and PyTorch are installed."""
     return all(importlib.util.find_spec(package) is not None for package in PACKAGES)
 
 
@@ -104,7 +104,7 @@ def main(folder: str, taken: str, given: str) -> None:
 
 
 def _endpoints(family: str) -> Iterator[tuple[str, str]]:
-    """Pairs of a module and the endpoint that it computes."""
+    """Yields the pairs of a module and the endpoint that it computes."""
     if family == "mobilenet_v1":
         yield "conv_stem", "MobilenetV1/Conv2d_0"
         for index in range(26):

@@ -110,7 +110,7 @@ def _compared_view(
 
 
 def _different_networks(arrays: Arrays, theirs: Network) -> tuple[str, ...]:
-    """A note where the two sides are of another family or multiplier."""
+    """Returns a note where the two sides are of another family or multiplier."""
     try:
         ours = recognise(checkpoints.open_variables(arrays).shapes, "")
     except ConversionError:
@@ -124,7 +124,7 @@ def _different_networks(arrays: Arrays, theirs: Network) -> tuple[str, ...]:
 
 
 def _variant(network: Network) -> list[str]:
-    """The options of a network in words."""
+    """Returns the options of a network in words."""
     return [name if value is True else value for name, value in network.options.items() if value and name != SCALING]
 
 
@@ -162,7 +162,7 @@ def verify_saved(
 
 
 def _reports(name: str, arrays: Arrays, view: NetworkView, reference: str, ema: str) -> Iterator[tuple[str, Report]]:
-    """A report for each policy that may be what the model was made by."""
+    """Yields a report for each policy that may be what the model was made by."""
     names = view.names
     # A model without a head has no use for the reference's logits; anything else that it lacks is a difference.
     headless = not any(map(is_logits, arrays))

@@ -22,7 +22,7 @@ PLOT_HEIGHT, MARGIN = 240.0, 26.0
 
 
 def html_report(report: Report, provenance: Mapping[str, Mapping[str, object]]) -> str:
-    """A report as the text of an HTML page: verdict, what was compared, plot, table, provenance.
+    """Returns a report as the text of an HTML page: verdict, what was compared, plot, table, provenance.
 
     Args:
         report: what `converters.verify` returned.

@@ -79,7 +79,7 @@ def _text(value: object) -> str:
 
 
 def _files(reference: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """The files that a reference consists of."""
+    """Returns the files that a reference consists of."""
     path = pathlib.Path(reference)
     if is_hub_module(path):
         return sorted(file for file in path.rglob("*") if file.is_file())

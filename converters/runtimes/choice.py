@@ -146,7 +146,7 @@ def _compared(images: np.ndarray | None) -> np.ndarray | None:
 
 
 def _unfit(model: keras.Model) -> str | None:
-    """Why a model cannot be converted; None if it can."""
+    """Returns why a model cannot be converted; None if it can."""
     if keras.backend.backend() != "tensorflow":
         return f"Keras runs on {keras.backend.backend()}, and only its TensorFlow backend is converted"
     if not isinstance(model.output, keras.KerasTensor):

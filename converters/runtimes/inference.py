@@ -69,7 +69,7 @@ def inference_function(
 
 
 def _checked(model: keras.Model, inference: Inference) -> Inference:
-    """The same function, which warns of images outside of the model's range."""
+    """Returns the same function, which warns of images outside of the model's range."""
 
     def run(images: np.ndarray) -> Any:
         mobilenets.check_image_range(images, model)
