@@ -8,11 +8,11 @@ QUICK ?=
 # A section, for `make bench` of that one alone.
 ONLY ?=
 
-.PHONY: help demo test test-all test-backends test-versions coverage lint format docs bench clean
+.PHONY: help demo test test-ci test-all test-backends test-versions coverage lint format docs bench clean
 
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
-	@echo "make test                     the tests; make test-all adds those that take minutes each"
+	@echo "make test                     the tests that take minutes together; make test-ci and make test-all run more"
 	@echo "make test-backends            a sample on JAX and on PyTorch, each without TensorFlow, in .venv-jax and .venv-torch"
 	@echo "make test-versions            the same also with the oldest versions and with the newest Python"
 	@echo "make coverage                 all tests, and the share of lines that they run"
@@ -30,6 +30,10 @@ demo: .venv/oracle.installed
 	$(BIN)/python -m examples.demo $(CHECKPOINT)
 
 test: .venv/test.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not slow"
+
+# What has to pass before a change lands.
+test-ci: .venv/test.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
 
 test-all: .venv/test.installed

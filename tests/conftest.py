@@ -14,7 +14,24 @@ import pytest
 
 from tests.file_server import serving
 
-# Sweeps that take minutes as a whole: the beginning of their names -> the sample that `make test` runs. `make test-all`
+# What `make test` leaves to `.ci/run` and `make test-all`: patterns of tests that take seconds each, and whose claim
+# another case or a cheaper test makes too.
+LEFT_OUT = [
+    r"test_build_networks.py::.*\[(mobilenet_v1|mobilenet_v3|inception_v2)",
+    r"test_build_networks.py::test_(a_training_step|a_channels_first_default)",
+    r"test_build_imports.py::test_examples",
+    r"test_cli.py::test_(verify_on_photographs|verify_points|existing_output|convert_json)",
+    r"test_convert_containers.py::",
+    r"test_convert_names.py::test_(inception_with|a_backbone_without|a_dense|of_several|quantization|a_second|a_detection)",
+    r"test_convert_names.py::.*(inception_v2|\[(?!adadelta)\w+\]$)",
+    r"test_convert_recognition.py::test_(published\[.*-(0.5|0.75|1.0|1.3)\]|variant.*\[(?!0.75-)|any_other.*(v3|inception)|last_layer)",
+    r"test_convert_sources.py::(?!test_averages)",
+    r"test_evaluate_counts.py::",
+    r"test_fuse_networks.py::.*\[(mobilenet_v1|mobilenet_v3|inception_v2)",
+    r"test_hub_modules.py::(?!test_every_output.*TF2|test_a_difference.*TF2)",
+    r"test_trust_graphs.py::test_modules_that",
+]
+# Sweeps that take minutes as a whole: the beginning of their names -> the sample that `.ci/run` runs. `make test-all`
 # runs every case. A single slow test has the mark `long` instead.
 NETWORK = r"^[^(]*$|mobilenet_v2"  # of cases named after a network, MobileNet V2
 SAMPLES = {
@@ -35,8 +52,11 @@ SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(items):
-    """Marks the cases that are not in the sample of their sweep as long."""
+    """Marks the cases that are not in the sample of their sweep as long, and what `make test` leaves out as slow."""
+    left_out = re.compile("|".join(f"tests/{pattern}" for pattern in LEFT_OUT))
     for item in items:
+        if left_out.search(item.nodeid):
+            item.add_marker(pytest.mark.slow)
         for beginning, sample in SAMPLES.items():
             if f"tests/{beginning}" in item.nodeid and "[" in item.nodeid and not re.search(sample, item.nodeid):
                 item.add_marker(pytest.mark.long)
