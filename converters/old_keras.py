@@ -1,5 +1,6 @@
 """``.keras`` files that older versions of Keras open too, and what to say where a version does not open one."""
 
+import io
 import json
 import os
 import pathlib
@@ -29,18 +30,14 @@ NEW_ARGUMENTS: dict[str, object] = {
 
 def drop_new_arguments(path: str | os.PathLike[str]) -> None:
     """Rewrites a ``.keras`` file without the arguments at their defaults that Keras 3.5 does not know."""
-    path = pathlib.Path(path)
-    rewritten = path.with_name(f"{path.stem}.older{path.suffix}")
-    try:
-        with zipfile.ZipFile(path) as source, zipfile.ZipFile(rewritten, "w") as target:
-            for entry in source.infolist():
-                data = source.read(entry)
-                if entry.filename == CONFIG:
-                    data = json.dumps(_older(json.loads(data))).encode()
-                target.writestr(entry, data)
-        os.replace(rewritten, path)
-    finally:
-        rewritten.unlink(missing_ok=True)
+    rewritten = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(rewritten, "w") as target:
+        for entry in source.infolist():
+            data = source.read(entry)
+            if entry.filename == CONFIG:
+                data = json.dumps(_older(json.loads(data))).encode()
+            target.writestr(entry, data)
+    pathlib.Path(path).write_bytes(rewritten.getvalue())
 
 
 def _older(value: Any) -> Any:

@@ -25,7 +25,7 @@ import converters
 from converters.commands.console import unusable_input_as_sentence
 from converters.network_files import is_hub_module
 from converters.parity.report_text import report_text
-from converters.text import facts_table, text_of
+from converters.text import facts_text
 from tests.oracle.files import freeze, write_checkpoint
 from tests.oracle.run import variable_shapes
 
@@ -50,7 +50,7 @@ def demo(context, checkpoint):
         output = OUTPUT / f"{pathlib.Path(checkpoint).stem}.keras"
         OUTPUT.mkdir(exist_ok=True)
         converters.save_model(conversion, output, force=True)
-        click.echo(text_of(facts_table(conversion.facts() | {"output": str(output)})) + "\n")
+        click.echo(facts_text(conversion.facts() | {"output": str(output)}) + "\n")
 
         model = converters.load_model(output)
         # Of a hub module too the weights; its outputs follow below.

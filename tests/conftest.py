@@ -17,19 +17,46 @@ from tests.file_server import serving
 # What `make test` leaves to `.ci/run` and `make test-all`: patterns of tests that take seconds each, and whose claim
 # another case or a cheaper test makes too.
 LEFT_OUT = [
+    r"test_backends.py::test_images",
+    r"test_benchmarks.py::test_latency",
+    r"test_build_first_stride.py::test_every_endpoint.*(None|2|8)\]",
+    r"test_build_golden.py::.*(iv2|v3)",
+    r"test_build_imports.py::test_examples",
+    r"test_build_mobilenet_v3.py::test_pool_and_head",
     r"test_build_networks.py::.*\[(mobilenet_v1|mobilenet_v3|inception_v2)",
     r"test_build_networks.py::test_(a_training_step|a_channels_first_default)",
-    r"test_build_imports.py::test_examples",
+    r"test_checkpoints_hdf5.py::test_damage_is_detected_at",
     r"test_cli.py::test_(verify_on_photographs|verify_points|existing_output|convert_json)",
     r"test_convert_containers.py::",
-    r"test_convert_names.py::test_(inception_with|a_backbone_without|a_dense|of_several|quantization|a_second|a_detection)",
-    r"test_convert_names.py::.*(inception_v2|\[(?!adadelta)\w+\]$)",
-    r"test_convert_recognition.py::test_(published\[.*-(0.5|0.75|1.0|1.3)\]|variant.*\[(?!0.75-)|any_other.*(v3|inception)|last_layer)",
+    r"test_convert_folded.py::test_(a_partly|an_inception|a_text|a_folded.*(without|partly)|the_command)",
+    r"test_convert_litert.py::(?!test_(a_real_8_bit|a_wrong|broken))",
+    r"test_convert_manifest.py::test_it_tells",
+    r"test_convert_network_files.py::(?!test_(a_renamed.*mobilenet_v1-renamed\]|the_graph))",
+    r"test_convert_names.py::test_(inception_with|a_backbone_without|a_dense|of_several|quantization|a_second)",
+    r"test_convert_names.py::test_a_detection|test_convert_names.py::.*(inception_v2|\[(?!adadelta)\w+\]$)",
+    r"test_convert_recognition.py::test_(any_other.*(v3|inception)|last_layer)",
+    r"test_convert_recognition.py::test_(published\[.*-(0.5|0.75|1.0|1.3)\]|variant.*\[(?!0.75-))",
     r"test_convert_sources.py::(?!test_averages)",
+    r"test_docs.py::test_code_runs",
+    r"test_embed_job.py::test_(an_interrupted_run.*(parquet|12|14)|a_classifier)",
     r"test_evaluate_counts.py::",
-    r"test_fuse_networks.py::.*\[(mobilenet_v1|mobilenet_v3|inception_v2)",
-    r"test_hub_modules.py::(?!test_every_output.*TF2|test_a_difference.*TF2)",
+    r"test_export_cli.py::test_(a_model_that|the_difference|int8_with|folders_and|a_mismatch|a_file_that)",
+    r"test_export_inference.py::.*\[(mobilenet_v1|mobilenet_v3|inception_v2)",
+    r"test_export_keras_applications.py::(?!.*mobilenet_v1-0.25-5)",
+    r"test_export_refusals.py::test_(a_mismatch.*litert|only_saved|all_images|existing|a_failing)",
+    r"test_fetch_verified.py::test_(a_value.*False|a_name_as)",
+    r"test_fuse_networks.py::.*\[(mobilenet_v1|mobilenet_v3|inception_v2)|test_fuse_networks.py::test_saved",
+    r"test_hub_modules.py::(?!test_every_output.*TF2)",
+    r"test_info_measures.py::.*(v3|inception)",
+    r"test_oracle.py::test_(names.*(v2\]|v3|inception)|inference|training|made_up)",
+    r"test_own_models.py::test_(.*nested_functional|momentum|preprocessing)",
+    r"test_predict_command.py::test_(a_model_that|images_from)",
+    r"test_training_parity.py::.*(inception|v3|iv2|test_bessel|test_momentum)",
+    r"test_trust_fuzz.py::.*HDF5 from elsewhere",
     r"test_trust_graphs.py::test_modules_that",
+    r"test_trust_properties.py::.*\[(mobilenet_v1|mobilenet_v3|inception_v2)",
+    r"test_verify_faults.py::test_a_(right_model.*inception|sample.*(swapped|taken|zero)|bound)",
+    r"test_verify_sources.py::test_(a_module|strides|the_exact|few|.*(keepdims|offset|no bound|True|changes[12]))",
 ]
 # Sweeps that take minutes as a whole: the beginning of their names -> the sample that `.ci/run` runs. `make test-all`
 # runs every case. A single slow test has the mark `long` instead.
@@ -49,6 +76,11 @@ SAMPLES = {
 }
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_sessionstart():
+    """Forgets the width of the terminal, which xdist passes on: what the commands print depends on it."""
+    os.environ.pop("COLUMNS", None)
 
 
 def pytest_collection_modifyitems(items):

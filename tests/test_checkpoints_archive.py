@@ -76,7 +76,7 @@ def test_a_published_archive(tmp_path, temporary, version, name, mode, folder):
         assert variables.format == f"tensorflow checkpoint v{version}"
         assert variables.path == path and variables.files == (path,)
         unpacked = [file for _, _, files in os.walk(temporary) for file in files]
-        assert "net.ckpt.meta" not in unpacked and "net.tflite" not in unpacked
+        assert "net.ckpt.meta" not in unpacked and "net_info.txt" not in unpacked
         assert variables["global_step"] == 3
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import mobilenets
 from benchmarks import processes
-from converters.images import pipeline
+from converters.images import pipeline, pipeline_tf
 from converters.images.photographs import decode
 from converters.images.pipeline import Broken, image_batches
 from tests.embedding_job import write_images
@@ -77,7 +77,7 @@ def test_paths_are_read_lazily(tmp_path, monkeypatch):
 
 
 def test_the_autotuner_whose_sleeps_delay_the_end_is_off(tmp_path, monkeypatch):
-    tf = pipeline.tf
+    tf = pipeline_tf.tf
     seen = []
     iterate = tf.data.Dataset.as_numpy_iterator
     monkeypatch.setattr(
@@ -85,7 +85,7 @@ def test_the_autotuner_whose_sleeps_delay_the_end_is_off(tmp_path, monkeypatch):
     )
     put_together(image_batches(map(str, write_images(tmp_path, 3)), 32))
     assert seen == [False]
-    trained = pipeline.without_autotuner(tf.data.Dataset.range(3).batch(2))
+    trained = pipeline_tf.without_autotuner(tf.data.Dataset.range(3).batch(2))
     assert trained.options().autotune.enabled is False and [len(batch) for batch in trained] == [2, 1]
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import checkpoints
-from checkpoints import download, origins, plain_text
+from checkpoints import download, plain_text, search
 from checkpoints.request import READ
 from converters.cli import main
 from tests.file_server import head, responds
@@ -64,7 +64,7 @@ def test_secrets_of_a_mirror_are_not_printed(server, tmp_path, monkeypatch):
     mirror = f"http://user:hunter2@127.0.0.1:{server.port}/files"
     monkeypatch.setenv("MOBILENETS_MIRRORS", f"{mirror},/nowhere")
     monkeypatch.setenv("MOBILENETS_OFFLINE", "1")
-    assert origins.mirrors() == [mirror, "/nowhere"]
+    assert search.mirrors() == [mirror, "/nowhere"]
     with pytest.raises(checkpoints.DownloadError) as error:
         checkpoints.fetch("mobilenet_v1_025_128")
     assert f"http://127.0.0.1:{server.port}/files" in str(error.value) and "hunter2" not in str(error.value)

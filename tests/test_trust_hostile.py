@@ -120,7 +120,7 @@ HOSTILE = {
         "does not fit a file",
     ),
     "a V1 block of terabytes": ("x", lambda path: path.write_bytes(HUGE_BLOCK), "is inconsistent"),
-    "a constant of terabytes": ("x.pb", huge_constant, "does not hold"),
+    "a constant of terabytes": ("x.pb", huge_constant, "is refused: its variables"),
     "a SavedModel": ("x.pb", saved_model, "holds no variables|not a frozen graph"),
     "a pickle": ("x.pb", lambda path: path.write_bytes(b"\x80\x04\x95" + bytes(90)), "not a frozen graph"),
 }
