@@ -93,7 +93,7 @@ format: .venv-lint/installed
 
 .venv-docs/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/pip install --quiet 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.26' click rich lazy-loader numpy
+	.venv-docs/bin/pip install --quiet --editable . 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.26'
 	@touch $@
 
 # The site in site/, from docs/ and from the docstrings and commands; warnings are errors.
