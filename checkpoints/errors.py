@@ -1,10 +1,6 @@
 """Errors of reading, writing and downloading files of variables."""
 
-from collections.abc import Iterable
-
 from checkpoints.plain_text import shown
-
-FEW = 5
 
 
 class CheckpointError(ValueError):
@@ -38,10 +34,3 @@ def reason(error: BaseException) -> str:
         'No space left'
     """
     return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
-
-
-def few(names: Iterable[str], most: int = FEW) -> str:
-    """Returns the first names in order, and how many more there are: ``a, b and 3 more``."""
-    listed = sorted(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more

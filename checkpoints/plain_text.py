@@ -1,6 +1,7 @@
-"""Text that comes from outside, as it may be shown: no control characters, and no secrets of URLs."""
+"""Text that comes from outside, as it may be shown: short, no control characters, and no secrets of URLs."""
 
 import re
+from collections.abc import Iterable
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _LOGIN = re.compile(r"(?<=://)[^/?#\s]*@")
@@ -64,3 +65,10 @@ def without_secrets(text: str) -> str:
 def shown(text: str, keep: str = "\n\t") -> str:
     """Returns a text as a person may see it: `printable` and `without_secrets`."""
     return without_secrets(printable(text, keep))
+
+
+def few(names: Iterable[str], most: int = 5) -> str:
+    """Returns the first names, and how many more there are: ``a, b and 3 more``."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,12 +1,13 @@
 """Variables in several files of safetensors (shards), with an index that says which file has which tensor."""
 
 import contextlib
-import json
 from pathlib import Path
 
 import numpy as np
 
-from checkpoints.errors import CheckpointError, few, reason
+from checkpoints.errors import CheckpointError, reason
+from checkpoints.inputs import read_json
+from checkpoints.plain_text import few
 from checkpoints.safetensors_file import SUFFIX, open_safetensors
 from checkpoints.variable_file import VariableFile
 
@@ -30,9 +31,9 @@ def open_shards(index: Path) -> VariableFile:
         shards = {name: _open_shard(index, name, resources) for name in sorted(set(homes.values()))}
         for name, shard in shards.items():
             expected = {key for key, home in homes.items() if home == name}
-            if missing := expected - shard.keys():
+            if missing := sorted(expected - shard.keys()):
                 raise CheckpointError(f"{index.with_name(name)} lacks {few(missing)}, which {index.name} says it has.")
-            if unlisted := shard.keys() - expected:
+            if unlisted := sorted(shard.keys() - expected):
                 raise CheckpointError(f"{index.with_name(name)} has {few(unlisted)}, which {index.name} does not list.")
 
         def read(key: str) -> np.ndarray:
@@ -58,10 +59,10 @@ def _open_shard(index: Path, name: str, resources: contextlib.ExitStack) -> Vari
 
 def _weight_map(index: Path) -> dict[str, str]:
     """Returns ``{tensor: name of its file}``."""
+    content = read_json(index)
     try:
-        homes = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = {str(key): str(name) for key, name in homes.items()}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        names = {str(key): str(name) for key, name in content["weight_map"].items()}
+    except (LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{index} is damaged: expected is a JSON object with a `weight_map` ({reason(error)})."
         ) from error

@@ -61,10 +61,8 @@ def graph_facts(source: Variables, family: str, scope: str | None = None) -> Gra
     if isinstance(source, Mapping):
         return NOTHING
     path = pathlib.Path(source)
-    if (graph := graph_file(path)) is not None:
-        return _facts_of_frozen_graph(graph, scope)
-    if (file := litert_file(path)) is not None:
-        return _facts_of_litert(file)
+    if (file := graph_file(path) or litert_file(path)) is not None:
+        return _facts_of_network(file, scope)
     with transformers_folder_of(path) as folder:
         if folder is not None:
             return _facts_of_transformers(folder, path)
@@ -85,12 +83,12 @@ def _facts_beside(path: pathlib.Path, family: str) -> GraphFacts:
     """Returns what the graph or LiteRT model in an archive or folder says; of the checkpoint next to it, or alone."""
     with folder_of(path) as folder:
         if folder is not None and (file := sole_network(folder)) is not None:
-            return _facts_of_litert(file) if file.suffix == ".tflite" else _facts_of_frozen_graph(file)
+            return _facts_of_network(file)
     with network_beside(path) as file:
         try:
             if file is None:
                 return NOTHING
-            facts = _facts_of_litert(file) if file.suffix == ".tflite" else _facts_of_frozen_graph(file)
+            facts = _facts_of_network(file)
         except (ConversionError, checkpoints.CheckpointError):
             return NOTHING  # another network, or one for detection
         if not any(conv.startswith(f"{SCOPES[family]}/") for conv in facts.strides):
@@ -100,7 +98,11 @@ def _facts_beside(path: pathlib.Path, family: str) -> GraphFacts:
         return facts._replace(notes=(note,), file=file.name)
 
 
-def _facts_of_frozen_graph(path: pathlib.Path, scope: str | None = None) -> GraphFacts:
+def _facts_of_network(file: pathlib.Path, scope: str | None = None) -> GraphFacts:
+    return _facts_of_litert(file) if file.suffix == ".tflite" else _facts_of_frozen_graph(file, scope)
+
+
+def _facts_of_frozen_graph(path: pathlib.Path, scope: str | None) -> GraphFacts:
     if not has_tensorflow():
         return _facts_read_without_running(path)
     from converters.graphs.frozen_graph import FrozenGraph

@@ -9,7 +9,7 @@ import mobilenets
 from converters.differences import Difference, describe, name_only
 from converters.errors import ConversionError
 from converters.keras_archive import check_archive
-from converters.manifest import configured_structure, differing_variables, published_in_manifest
+from converters.manifest import configured_structure, differing_variables, published_in
 from converters.manifest_file import manifest_path, manifests_of
 from converters.old_keras import version_note
 from converters.structure import structure, structure_differences
@@ -34,12 +34,12 @@ def load_model(path: str | pathlib.Path) -> keras.Model:
     model = open_keras_file(path)
     if not manifest_path(path).exists():
         raise FileNotFoundError(f"The manifest {manifest_path(path)} of the model {path} does not exist.")
-    return _compared(model, path)
+    return _compared(model, path, manifests_of(path))
 
 
-def _compared(model: keras.Model, path: str | pathlib.Path) -> keras.Model:
+def _compared(model: keras.Model, path: str | pathlib.Path, manifests: list[dict]) -> keras.Model:
     """Returns the model, which agrees with its manifests."""
-    for manifest in manifests_of(path):
+    for manifest in manifests:
         variables = _differences(model, manifest, path)
         if variables:
             # Training changes most variables: a list of them would say nothing more.
@@ -104,4 +104,5 @@ def load_checked_model(path: str | pathlib.Path) -> tuple[keras.Model, mobilenet
         ConversionError: See `load_model`; a missing manifest is no error.
         FileNotFoundError: The file does not exist.
     """
-    return _compared(open_keras_file(path), path), published_in_manifest(path)
+    model, manifests = open_keras_file(path), manifests_of(path)
+    return _compared(model, path, manifests), published_in(manifests)

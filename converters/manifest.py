@@ -5,8 +5,7 @@ load without an error. And a changed configuration (another epsilon, another str
 manifest pins every slim variable by its checksum and every layer by its arguments, so that both are detected.
 """
 
-import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +14,7 @@ import mobilenets
 from converters.conversion import Conversion
 from converters.differences import Difference, differences
 from converters.errors import ConversionError
-from converters.manifest_file import FORMAT, FORMAT_VERSION, manifest_path, manifests_of, read_manifest, with_id
+from converters.manifest_file import FORMAT, FORMAT_VERSION, manifest_path, read_manifest, with_id
 from converters.structure import structure
 from converters.versions import versions
 from converters.weights import slim_variables
@@ -27,7 +26,7 @@ __all__ = [
     "fingerprints",
     "manifest_of",
     "manifest_path",
-    "published_in_manifest",
+    "published_in",
     "read_manifest",
 ]
 
@@ -96,13 +95,9 @@ def differing_variables(variables: Mapping[str, np.ndarray], manifest: Mapping) 
     return differences(manifest["variables"], fingerprints(variables))
 
 
-def published_in_manifest(model_path: str | pathlib.Path) -> mobilenets.ModelInfo | None:
-    """Returns the published model that the manifest next to a ``.keras`` file names, if there is one.
-
-    Raises:
-        ConversionError: A file or member with the manifest's name is not a manifest.
-    """
-    names = [manifest["configuration"].get("name") for manifest in manifests_of(model_path)]
+def published_in(manifests: Sequence[Mapping]) -> mobilenets.ModelInfo | None:
+    """Returns the published model that the manifests of a model name, if they do; see `manifests_of`."""
+    names = [manifest["configuration"].get("name") for manifest in manifests]
     try:
         return mobilenets.get_model_info(names[0]) if names and isinstance(names[0], str) else None
     except ValueError:

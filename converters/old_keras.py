@@ -11,8 +11,9 @@ from typing import Any
 import keras
 
 import checkpoints
+from converters.keras_archive import CONFIG
 
-CONFIG, METADATA = "config.json", "metadata.json"
+METADATA = "metadata.json"
 
 # Arguments that Keras 3.5, the oldest supported version, does not know, with the value at which newer versions compute
 # the same. Newer versions write them also where nobody set them.

@@ -1,5 +1,6 @@
 """Compares the outputs of a model with those of a frozen graph, a hub module, a LiteRT model or transformers."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ import numpy as np
 
 import checkpoints
 import mobilenets
+from checkpoints.plain_text import few
 from converters.errors import ConversionError
 from converters.litert.reference import LiteRTReference
 from converters.network_files import is_hub_module
@@ -21,7 +23,6 @@ from converters.parity.report import Report
 from converters.parity.rows import OutputRow
 from converters.parity.transformers_run import run_folder
 from converters.tensorflow_extra import need_tensorflow
-from converters.text import few
 from converters.weights import weights_by_slim_name
 
 SEED = 0
@@ -171,7 +172,7 @@ def _report(name, reference, rows, tolerance, notes, endpoints, partial) -> Repo
             "Fewer than half of the model's endpoints were compared, so this proves too little to pass; say --partial "
             "(partial=True) if they are enough for you."
         )
-    return Report("outputs", name, reference, rows, tolerance, tuple(notes), len(endpoints), partial)
+    return dataclasses.replace(report, notes=tuple(notes))
 
 
 def _images(

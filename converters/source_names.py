@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 
 from checkpoints import VariableFile
+from checkpoints.plain_text import few
 from converters.averages import AVERAGE, CheckpointNames
 from converters.dense_head import dense_heads
 from converters.differences import MOST_NAMES
 from converters.recognition import Network, recognise
 from converters.roles import RANGES, roles
 from converters.scopes import find_scope, is_own_layer, outside_scopes, relative_names
-from converters.text import few
 from converters.weights import logits_names
 from mobilenets.families import convolutions
 

@@ -22,13 +22,6 @@ def shape_text(shape: Iterable[int | None]) -> str:
     return "x".join("any" if size is None else str(size) for size in shape) or "scalar"
 
 
-def few(names: Iterable[str], most: int) -> str:
-    """Returns the first names, and how many more there are: ``a, b and 3 more``."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def brief(name: str) -> str:
     """Returns a name from a file as a message shows it: short, on one line, without control characters."""
     return printable(name[:200]) + ("..." if len(name) > 200 else "")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 import mobilenets
+from tests import golden
 
 CONSTRUCTORS = {
     "mobilenet_v1": mobilenets.MobileNetV1,
@@ -55,6 +56,22 @@ def set_weights(model: keras.Model, values: Mapping[str, np.ndarray]) -> None:
     assert set(weights) == set(values)
     for name, weight in weights.items():
         weight.assign(values[name])
+
+
+def golden_network(meta: Mapping, **options) -> keras.Model:
+    """Returns the network of a golden case with the case's weights; `options` are further arguments."""
+    kwargs = meta["kwargs"]
+    if "output_stride" in kwargs:
+        options |= {"output_stride": kwargs["output_stride"], "head": "feature_map"}
+    if "finegrain" in kwargs:
+        options["scale_last_layer"] = not kwargs["finegrain"]
+    if "variant" in kwargs:
+        variant, _, minimalistic = kwargs["variant"].partition("_")
+        options |= {"variant": variant, "minimalistic": bool(minimalistic)}
+    shape = (meta["height"], meta["width"], 3)
+    model = CONSTRUCTORS[meta["family"]](meta["depth_multiplier"], shape, dropout_rate=0.0, **options)
+    set_weights(model, golden.variables(meta))
+    return model
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from converters.cli import main
 from converters.parity.comparison import FACTOR, FLOORS
 from mobilenets.backend import is_installed
 from tests import golden
-from tests.networks import CONSTRUCTORS, SCOPES, dtype_policy, set_weights, slim_weights
+from tests.networks import SCOPES, dtype_policy, golden_network, slim_weights
 
 BACKEND = keras.backend.backend()
 INFERENCE = [case for case in golden.CASES if not case.startswith("t_")]
@@ -34,26 +34,11 @@ def cases(names):
     return [pytest.param(name, marks=() if name in SMALL else pytest.mark.long) for name in names]
 
 
-def network(meta, **options):
-    kwargs = dict(meta["kwargs"])
-    if "output_stride" in kwargs:
-        options |= {"output_stride": kwargs["output_stride"], "head": "feature_map"}
-    if "finegrain" in kwargs:
-        options["scale_last_layer"] = not kwargs["finegrain"]
-    if "variant" in kwargs:
-        variant, _, minimalistic = kwargs["variant"].partition("_")
-        options |= {"variant": variant, "minimalistic": bool(minimalistic)}
-    shape = (meta["height"], meta["width"], 3)
-    model = CONSTRUCTORS[meta["family"]](meta["depth_multiplier"], shape, dropout_rate=0.0, **options)
-    set_weights(model, golden.variables(meta))
-    return model
-
-
 @pytest.mark.parametrize("case", cases(INFERENCE))
 def test_every_endpoint_in_float32(case):
     """By the rule of the proof: no further from slim in float64 than rounding explains."""
     meta, arrays = golden.load(case)
-    model = network(meta)
+    model = golden_network(meta)
     everything = keras.Model(model.input, {**mobilenets.endpoints(model), "out": model.output})
     computed = converters.inference_function(everything, "keras")(golden.images(meta["height"], meta["width"]))
     largest = np.abs(arrays["out64"]).max()
@@ -112,7 +97,7 @@ def train_once(model, images, constants):
 def test_one_step_of_training(case, bessel):
     """Loss, gradients and moving statistics next to slim's in float64, whose moving variances are biased."""
     meta, _ = golden.load(case)
-    model = network(meta, batch_norm_momentum=1 - float(np.float32(1 - 0.99)), bessel_correction=bessel)
+    model = golden_network(meta, batch_norm_momentum=1 - float(np.float32(1 - 0.99)), bessel_correction=bessel)
     images = golden.images(meta["height"], meta["width"])
     constants = golden.loss_weights(meta["num_classes"])
     loss, gradients, moving = train_once(model, images, constants)

@@ -6,23 +6,7 @@ import pytest
 
 import mobilenets
 from tests import golden
-from tests.networks import CONSTRUCTORS, SCOPES, dtype_policy, set_weights
-
-
-def build(meta: dict) -> keras.Model:
-    kwargs = meta["kwargs"]
-    choices = {}
-    if "output_stride" in kwargs:
-        choices |= {"output_stride": kwargs["output_stride"], "head": "feature_map"}
-    if "finegrain" in kwargs:
-        choices["scale_last_layer"] = not kwargs["finegrain"]
-    if "variant" in kwargs:
-        variant, _, minimalistic = kwargs["variant"].partition("_")
-        choices |= {"variant": variant, "minimalistic": bool(minimalistic)}
-    shape = (meta["height"], meta["width"], 3)
-    model = CONSTRUCTORS[meta["family"]](meta["depth_multiplier"], shape, dropout_rate=0.0, **choices)
-    set_weights(model, golden.variables(meta))
-    return model
+from tests.networks import SCOPES, dtype_policy, golden_network
 
 
 def outputs(meta: dict, model: keras.Model) -> dict[str, np.ndarray]:
@@ -47,7 +31,7 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float, lar
 def test_float64_matches_slim_at_every_endpoint(case):
     meta, arrays = golden.load(case)
     with dtype_policy("float64"):
-        model = build(meta)
+        model = golden_network(meta)
         computed = outputs(meta, model)
 
     # On maps of up to 7x7 slim's own pooling, AvgPool_1a, is the global one.
@@ -87,7 +71,7 @@ def test_float64_matches_slim_at_every_endpoint(case):
 @pytest.mark.parametrize("case", [case for case in golden.CASES if not case.startswith("t_")])
 def test_float32_matches_slim(case):
     meta, arrays = golden.load(case)
-    out = outputs(meta, build(meta))["out"]
+    out = outputs(meta, golden_network(meta))["out"]
     largest = np.abs(out).max()
     assert out.dtype == np.float32
     out = as_recorded(out, arrays["out32"])

@@ -10,6 +10,7 @@ import pytest
 import converters
 import mobilenets
 from converters.exporting import exports, formats
+from converters.exporting.table import FILES
 from tests.oracle import made_up_images
 
 
@@ -54,7 +55,7 @@ def test_models_with_several_outputs_are_refused(model, tmp_path):
 @pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml"), ("litert", ".tflite")])
 def test_missing_packages_are_named_with_the_extra(format, suffix, model, tmp_path, monkeypatch):
     found = importlib.util.find_spec
-    hidden = formats.FORMATS[format].packages[0]
+    hidden = FILES[format].packages[0]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == hidden else found(name))
     with pytest.raises(converters.ConversionError, match=rf"\({hidden}.*pip install 'mobilenets\[{format}\]'"):
         converters.export(model, tmp_path / f"model{suffix}", format)

@@ -30,7 +30,8 @@ from converters.images.labelled import labels_file
 from converters.images.labels import read_labels
 from converters.keras_file import open_keras_file
 from converters.litert.schema import read_model
-from converters.manifest import configured_structure, differing_variables, published_in_manifest
+from converters.manifest import configured_structure, differing_variables, published_in
+from converters.manifest_file import manifests_of
 from tests.oracle.recipes import made_up_variables
 from tests.structure import mutate_message, mutated_json, mutated_lines
 from tests.test_checkpoints_sstable import block, table
@@ -201,7 +202,7 @@ class KerasFile(Manifest):
 
     def read(self):
         open_keras_file(self.path)
-        published_in_manifest(self.path)
+        published_in(manifests_of(self.path))
 
 
 class Lists(Subject):

@@ -1,6 +1,5 @@
 """The command ``mobilenets export``."""
 
-import importlib.util
 import json
 import pathlib
 
@@ -10,26 +9,10 @@ import converters
 from converters.commands.console import Mismatch, UnusableInput, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.quiet import native_stderr_if_it_fails
+from converters.exporting.table import FILES, missing_packages
 from converters.sources import check_there
 
-PACKAGES: dict[str, tuple[str, ...]] = {
-    "savedmodel": (),
-    "litert": (),
-    "onnx": ("onnx", "onnxruntime", "tf2onnx"),
-    "openvino": ("openvino", "scipy"),
-    "keras-applications": (),
-    "transformers": ("transformers", "torch"),
-    "hub": (),
-    "safetensors": (),
-}
-"""The formats, and the packages that each one needs; the extra has the name of the format."""
-SUFFIXES = {
-    ".tflite": "litert",
-    ".onnx": "onnx",
-    ".xml": "openvino",
-    ".h5": "keras-applications",
-    ".safetensors": "safetensors",
-}
+_BY_SUFFIX = {files.suffixes[0]: name for name, files in FILES.items() if files.suffixes}
 
 
 @click.command("export", short_help="Write a model for another runtime and compare it with Keras.")
@@ -41,7 +24,7 @@ SUFFIXES = {
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(list(PACKAGES)),
+    type=click.Choice(list(FILES)),
     help="The format; a folder may be one of several.  [by the suffix of OUTPUT]",
 )
 @click.option(
@@ -92,7 +75,10 @@ def export_command(
     path = _output(path, output)
     format_name = format_name or _format_of(path)
     check_there(model)
-    _check_packages(format_name)
+    if missing := missing_packages(format_name):  # before TensorFlow is loaded
+        raise UnusableInput(
+            f'The format {format_name} needs {", ".join(missing)}: pip install "mobilenets[{format_name}]" installs it.'
+        )
     if format_name in ("hub", "safetensors"):
         if quantize or images or labels or not fused or batch or input_type != "float32":
             raise click.UsageError(f"--format {format_name} takes no --quantize, --images, --labels or --unfused.")
@@ -147,21 +133,12 @@ def _output(path: pathlib.Path | None, output: pathlib.Path | None) -> pathlib.P
 
 
 def _format_of(path: pathlib.Path) -> str:
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in _BY_SUFFIX:
         raise click.UsageError(
-            f"The suffix of {path} is not that of a format ({', '.join(SUFFIXES)}); give "
-            f"--format: {', '.join(PACKAGES)}."
+            f"The suffix of {path} is not that of a format ({', '.join(_BY_SUFFIX)}); give "
+            f"--format: {', '.join(FILES)}."
         )
-    return SUFFIXES[path.suffix]
-
-
-def _check_packages(format_name: str) -> None:
-    """Refuses a format whose packages are missing, before TensorFlow is loaded."""
-    missing = [name for name in PACKAGES[format_name] if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UnusableInput(
-            f'The format {format_name} needs {", ".join(missing)}: pip install "mobilenets[{format_name}]" installs it.'
-        )
+    return _BY_SUFFIX[path.suffix]
 
 
 def export_variables(model, path, force, as_json):

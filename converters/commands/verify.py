@@ -106,11 +106,12 @@ def _opened(path: str, images: tuple[str, ...]):
     from converters.images.files import ImagePaths
     from converters.images.photographs import load_images
     from converters.keras_file import open_keras_file
-    from converters.manifest import published_in_manifest
+    from converters.manifest import published_in
+    from converters.manifest_file import manifests_of
 
     model = open_keras_file(path)
     if not images:
         return model, None
     return model, load_images(
-        ImagePaths(images), image_size_of(model, published_in_manifest(path)), model.input_shape[3]
+        ImagePaths(images), image_size_of(model, published_in(manifests_of(path))), model.input_shape[3]
     )

@@ -1,7 +1,6 @@
 """The formats of other runtimes: for each, how a model is written to it, and how the file is run again."""
 
 import functools
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +11,7 @@ import numpy as np
 
 from converters.errors import ConversionError
 from converters.exporting import keras_applications, transformers_folder
-from converters.parity import transformers_run
+from converters.exporting.table import FILES, missing_packages
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -24,8 +23,7 @@ class Format(NamedTuple):
         write: writes a model to a path; the images are for those that calibrate with them.
         load: makes a function from images to outputs of what was written, in the format's own runtime.
         runtime: the package that runs it.
-        suffixes: of the files that it consists of, the named one first; none for a folder.
-        packages: modules to be installed, beyond what this package needs.
+        suffixes: of the files that it consists of, as in `FILES`.
         keras_version: first version of Keras with an exporter for it.
         marker: of a folder, the file in it by which an earlier export is recognised.
         fused: whether the model is fused first where the caller does not object.
@@ -40,7 +38,6 @@ class Format(NamedTuple):
     load: Callable[[Path], Function]
     runtime: str
     suffixes: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
     keras_version: tuple[int, int] = (3, 5)
     marker: str = "saved_model.pb"
     fused: bool = True
@@ -211,23 +208,20 @@ def _dequantized(output: np.ndarray, details: dict) -> np.ndarray:
     return ((output.astype(np.float32) - zero) * scale).astype(np.float32)
 
 
-LITERT = Format(write_litert, load_litert, "ai-edge-litert", (".tflite",), ("ai_edge_litert",), ends=litert_ends)
+LITERT = Format(write_litert, load_litert, "ai-edge-litert", FILES["litert"].suffixes, ends=litert_ends)
 
 FORMATS = {
     "savedmodel": Format(write_saved_model, load_saved_model, "tensorflow"),
     "litert": LITERT,
-    "onnx": Format(
-        write_onnx, load_onnx, "onnxruntime", (".onnx",), ("onnx", "tf2onnx", "onnxruntime"), (3, 8), ends=onnx_ends
-    ),
-    # Keras's exporter imports scipy with its OpenVINO backend, and does not say so.
+    "onnx": Format(write_onnx, load_onnx, "onnxruntime", FILES["onnx"].suffixes, (3, 8), ends=onnx_ends),
     "openvino": Format(
-        write_openvino, load_openvino, "openvino", (".xml", ".bin"), ("openvino", "scipy"), (3, 11), ends=openvino_ends
+        write_openvino, load_openvino, "openvino", FILES["openvino"].suffixes, (3, 11), ends=openvino_ends
     ),
     "keras-applications": Format(
         keras_applications.write_weights,
         keras_applications.load_weights,
         "keras",
-        (".h5",),
+        FILES["keras-applications"].suffixes,
         fused=False,
         symmetric=True,
         by_tensorflow=False,
@@ -237,7 +231,6 @@ FORMATS = {
         transformers_folder.write_folder,
         transformers_folder.load_folder,
         "transformers",
-        packages=transformers_run.PACKAGES,
         marker="config.json",
         fused=False,
         symmetric=True,
@@ -274,8 +267,7 @@ def find_format(name: str, quantization: str | None, input_type: str = "float32"
     found = QUANTIZATIONS[quantization] if quantization else FORMATS[name]
     if quantization == "int8":
         found = found._replace(write=functools.partial(write_litert_int8, input_type=input_type, batch=batch))
-    missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
-    if missing:
+    if missing := missing_packages(name):
         raise ConversionError(
             f"The format {name} needs packages that are not installed ({', '.join(missing)}): "
             f"pip install 'mobilenets[{name}]'."

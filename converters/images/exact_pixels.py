@@ -23,7 +23,7 @@ def exact_pixels(path: str, header: Header) -> np.ndarray | None:
     try:
         if header.too_large:
             return None
-        if header.by_pillow or (header.format == "PNG" and header.mode in _PNG_MODES):
+        if _is_for_pillow(header):
             return pillow_pixels(path)
         if _is_jpeg(header):
             import simplejpeg
@@ -55,7 +55,11 @@ def exact_images(paths: Iterable[str], size: tuple[int, int], turn: bool) -> tup
 def is_exact(path: str) -> bool:
     """Returns whether a file looks like one that `exact_pixels` reads."""
     header = read_header(path)
-    return header.by_pillow or (header.format == "PNG" and header.mode in _PNG_MODES) or _is_jpeg(header)
+    return _is_for_pillow(header) or _is_jpeg(header)
+
+
+def _is_for_pillow(header: Header) -> bool:
+    return header.by_pillow or (header.format == "PNG" and header.mode in _PNG_MODES)
 
 
 def _is_jpeg(header: Header) -> bool:

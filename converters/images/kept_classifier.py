@@ -103,7 +103,14 @@ def find_classifier(
         progress: Called during a download; see `checkpoints.fetch`.
     """
     try:
-        values = json.loads(_record(source, image_size, runtime, progress).read_text())
+        return _read(_record(source, image_size, runtime, progress))
+    except (OSError, ValueError):
+        return None
+
+
+def _read(record: pathlib.Path) -> KeptClassifier | None:
+    try:
+        values = json.loads(record.read_text())
         for name in ("image_size", "image_range", "notes"):
             values[name] = tuple(values[name])
         kept = KeptClassifier(**values)
@@ -116,14 +123,12 @@ def is_worth_keeping(source: str, image_size: object, runtime: str, paths: Itera
     """Returns whether a later run of this kind can do without TensorFlow, and no earlier run has kept the model."""
     few = list(islice(paths, MOST_IMAGES + 1))
     names = RUNTIMES if runtime == "auto" else [name for name in RUNTIMES if name == runtime]
-    kept = find_classifier(source, image_size, runtime)
+    if not 0 < len(few) <= MOST_IMAGES or all(RUNTIMES[name].missing() for name in names):
+        return False
     with contextlib.suppress(OSError, ValueError):
-        return (
-            0 < len(few) <= MOST_IMAGES
-            and not all(RUNTIMES[name].missing() for name in names)
-            and (kept._function() is None if kept else not _record(source, image_size, runtime).exists())
-            and all(map(is_exact, few))
-        )
+        record = _record(source, image_size, runtime)
+        kept = _read(record)
+        return (kept._function() is None if kept else not record.exists()) and all(map(is_exact, few))
     return False
 
 

@@ -3,11 +3,11 @@
 import functools
 from typing import NamedTuple
 
+from checkpoints.plain_text import few
 from converters.errors import ConversionError
 from converters.graphs.endpoints import plain_name
 from converters.litert.schema import CONVOLUTIONS, Operator, Tensor
 from converters.litert.wiring import Wiring
-from converters.text import few
 from mobilenets import SCOPES
 from mobilenets.families import convolutions, option_choices
 
