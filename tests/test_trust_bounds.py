@@ -21,7 +21,9 @@ import converters
 import mobilenets
 from checkpoints import hdf5, trial
 from checkpoints.inputs import EXTRA_BYTES, allowance
+from checkpoints.wire import to_varint
 from converters import keras_archive
+from converters.graph_facts import graph_facts
 from converters.graphs.nodes import by_name, read_graph
 from converters.keras_archive import check_archive
 from converters.variable_limit import limited_variables
@@ -283,6 +285,57 @@ def test_a_keras_file_of_no_json(saved, tmp_path, content):
     path = changed(saved, tmp_path / "x.keras", **{"config.json": content})
     with pytest.raises(converters.ConversionError, match="cannot be opened as a Keras model"):
         converters.load_model(path)
+
+
+def message(number, content):
+    return to_varint(number << 3 | 2) + to_varint(len(content)) + content
+
+
+def meta_of_nodes():
+    """Of a renamed network, whose nodes are copied, and of many others."""
+    scope = b"net/Conv/"
+    conv = message(1, scope + b"Conv2D") + message(2, b"Conv2D") + message(3, scope + b"weights/read")
+    others = (message(1, b"%x" % number) for number in range(140_000))
+    return message(2, b"".join(message(1, node) for node in (conv, *others)))
+
+
+METAS = {
+    "nodes": (meta_of_nodes, None),
+    "more nodes": (lambda: message(2, message(1, b"") * 300_000), "nodes, inputs and attributes"),
+    "no graph": (lambda: message(3, b"") * 1_100_000, "nodes, inputs and attributes"),
+    "inputs": (lambda: message(2, message(1, message(3, b"") * 1_010_000)), "nodes, inputs and attributes"),
+    "attributes": (lambda: message(2, message(1, message(5, b"") * 1_010_000)), "nodes, inputs and attributes"),
+    "no text": (lambda: message(2, message(1, b"\x08\x01")), "a name of a node is no text"),
+    "damaged attribute of a convolution": (
+        lambda: message(2, message(1, message(1, b"MobilenetV1/a/Conv2D") + message(2, b"Conv2D") + message(5, b"zz"))),
+        "no MetaGraphDef",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", METAS)
+def test_a_meta_file(tmp_path, name):
+    """It is read in 5 seconds and the memory that its size allows, or a note says that it is not used."""
+    make, text = METAS[name]
+    checkpoints.save_checkpoint({"a": np.zeros(3, np.float32)}, tmp_path / "net.ckpt")
+    (tmp_path / "net.ckpt.meta").write_bytes(content := make())
+    size = len(content)
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    notes = graph_facts(tmp_path / "net.ckpt", "mobilenet_v1").notes
+    assert time.process_time() - start < 5
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 2**10 < allowance(size)
+    assert bool(notes) == bool(text)
+    for note in notes:
+        assert str(tmp_path / "net.ckpt.meta") in note and text in note
+        assert note.endswith("Strides and padding are not compared with it.")
+
+
+def test_a_meta_file_of_gigabytes(tmp_path):
+    checkpoints.save_checkpoint({"a": np.zeros(3, np.float32)}, tmp_path / "net.ckpt")
+    with open(tmp_path / "net.ckpt.meta", "wb") as stream:
+        stream.truncate(3 * 2**30)
+    (note,) = graph_facts(tmp_path / "net.ckpt", "mobilenet_v1").notes
+    assert "net.ckpt.meta is not read, because it has more than 268,435,456 bytes" in note
 
 
 GROWTH = """
