@@ -29,6 +29,7 @@ from converters.keras_archive import check_archive
 from converters.variable_limit import limited_variables
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
+from tests.test_checkpoints_sstable import HEADER, block, entry, proto_shape, table
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -75,6 +76,17 @@ def test_a_file_that_expands(tmp_path, name, write, message):
     assert (tmp_path / name).stat().st_size < 2**20
     with pytest.raises(checkpoints.CheckpointError, match=message):
         checkpoints.load_variables(tmp_path / name)
+
+
+def test_an_index_of_many_names_for_one_place(tmp_path):
+    """With right checksums: 60 names for the same 4 MB would be 240 MB of arrays."""
+    array = np.zeros(2**20, np.float32)
+    array.tofile(tmp_path / "x.data-00000-of-00001")
+    place = entry(shape=proto_shape(array.size), size=array.nbytes, crc32c=checkpoints.masked_crc32c(array))
+    rows = [(b"", HEADER.SerializeToString()), *((b"v%04d" % number, place) for number in range(60))]
+    (tmp_path / "x.index").write_bytes(table(block(rows)))
+    with pytest.raises(checkpoints.CheckpointError, match="'v0000' and b'v0001' have the same bytes"):
+        checkpoints.load_variables(tmp_path / "x")
 
 
 def test_an_hdf5_file_of_many_objects(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import checkpoints
 import converters
@@ -107,6 +108,7 @@ def test_embed_does_not_replace_what_another_wrote_meanwhile(tmp_path, monkeypat
     monkeypatch.setattr(embedding, "locked_parts", locked)
     with pytest.raises(ValueError, match="exists; use --force"):
         converters.embed(image_model(model), photos, output)
+    assert not pathlib.Path(f"{output}.parts").exists()
     assert converters.embed(image_model(model), photos[:2], output).resumed == 2
 
 
@@ -129,4 +131,16 @@ def test_a_full_disk_is_a_sentence(tmp_path):
             raise error
     with pytest.raises(OSError, match="other"), checkpoints.replacing(path):
         raise OSError(5, "other")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_while_a_hub_module_is_written(tmp_path, monkeypatch, model):
+    """TensorFlow has errors of its own for it."""
+
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(converters.ConversionError, match=r"module was not written: .*No space left on device"):
+        converters.export_hub(model, tmp_path / "module")
     assert not list(tmp_path.iterdir())
