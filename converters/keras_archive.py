@@ -6,6 +6,7 @@ import pathlib
 import re
 import zipfile
 import zlib
+from typing import NamedTuple
 
 import h5py
 
@@ -15,7 +16,8 @@ from converters.errors import ConversionError
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MAX_CONFIG = 2**21  # bytes; MobileNet V3 and Inception V2 have 0.3 MB
-MAX_CALLS = 600  # each takes Keras up to 8 ms; MobileNet V3 has 274
+MAX_LAYERS = 600  # each takes Keras up to 8 ms; MobileNet V3 has 274
+MAX_CALLS = 3_000  # each takes up to 0.5 ms; MobileNet V3 in a model that is in another one has 822
 MAX_OBJECTS = 20_000  # groups and datasets of the weights; MobileNet V3 has 700
 # Layers that Keras computes step by step along an axis of their input, however long it is.
 _RECURRENT = re.compile(r"RNN|LSTM|GRU|Bidirectional|TimeDistributed")
@@ -56,40 +58,53 @@ def check_archive(path: pathlib.Path) -> int:
 
 def _check_layers(content: bytes, path: pathlib.Path) -> None:
     try:
-        calls = _calls(checkpoints.parse_json(content, path), path)[1]
+        work = _work(checkpoints.parse_json(content, path), path)
     except checkpoints.CheckpointError as error:
         raise ConversionError(f"{path} cannot be opened as a Keras model: {checkpoints.reason(error)}.") from error
     except RecursionError:
         raise ConversionError(f"{path} cannot be opened as a Keras model: its layers are nested too deeply.") from None
-    if calls > MAX_CALLS:
-        raise ConversionError(
-            f"{path} is refused, because building it calls {_brief(calls)} layers, more than {MAX_CALLS}."
-        )
+    if work.layers > MAX_LAYERS:
+        raise ConversionError(f"{path} is refused, because it has {work.layers} layers, more than {MAX_LAYERS}.")
+    if work.made > MAX_CALLS:
+        calls = str(work.made) if work.made < 10**9 else "billions of"
+        raise ConversionError(f"{path} is refused, because building it calls {calls} layers, more than {MAX_CALLS}.")
 
 
-def _calls(part: object, path: pathlib.Path) -> tuple[int, int]:
-    """Returns how many layers are called when a part of a configuration is called, and when it is made.
+class _Work(NamedTuple):
+    """What Keras does for a part of a configuration.
+
+    Attributes:
+        layers: layers in it; one with several inputs counts for each.
+        called: layers that are called when the part is called.
+        made: layers that are called when the part is made.
+    """
+
+    layers: int
+    called: int
+    made: int
+
+
+def _work(part: object, path: pathlib.Path) -> _Work:
+    """Counts the layers of a part of a configuration.
 
     A model calls its layers when it is made, and again in each call of the model by another one. So a few models in
     each other may call billions of layers.
     """
     values = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    called = made = 0
-    for value in values:
-        if isinstance(value, (dict, list)):
-            inner = _calls(value, path)
-            called, made = called + inner[0], made + inner[1]
+    inner = [_work(value, path) for value in values if isinstance(value, (dict, list))]
+    layers, called, made = (sum(counts) for counts in zip((0, 0, 0), *inner, strict=True))
     if not isinstance(part, dict) or not _is_layer(part):
-        return called, made
-    kind = part["class_name"]
-    if _RECURRENT.search(kind):
+        return _Work(layers, called, made)
+    if _RECURRENT.search(part["class_name"]):
         raise ConversionError(
-            f"{path} is refused, because it has a layer {checkpoints.shown(kind)}, which no network for images needs."
+            f"{path} is refused, because it has a layer {checkpoints.shown(part['class_name'])}, which no network for "
+            "images needs."
         )
     repeats = (part["config"].get(name) for name in _REPEATS)
-    once = (1 + called) * math.prod(max(1, number) for number in repeats if isinstance(number, int))
+    times = math.prod(max(1, number) for number in repeats if isinstance(number, int))
     nodes = part.get("inbound_nodes")
-    return once * max(1, len(nodes) if isinstance(nodes, list) else 1), made + called
+    times *= max(1, len(nodes) if isinstance(nodes, list) else 1)
+    return _Work(layers + times, (1 + called) * times, made + called)
 
 
 def _is_layer(part: dict) -> bool:
@@ -101,10 +116,6 @@ def _is_layer(part: dict) -> bool:
         and not kind.startswith("__")
         and "DTypePolicy" not in kind
     )
-
-
-def _brief(number: int) -> str:
-    return str(number) if number < 10**9 else "billions of"
 
 
 def _stored_bytes(weights: bytes, path: pathlib.Path) -> int:
