@@ -144,3 +144,20 @@ def test_a_full_disk_while_a_hub_module_is_written(tmp_path, monkeypatch, model)
     with pytest.raises(converters.ConversionError, match=r"module was not written: .*No space left on device"):
         converters.export_hub(model, tmp_path / "module")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_checkpoint_that_is_replaced_while_it_is_read(tmp_path, version):
+    """Values of two checkpoints are never mixed, although they are in the same places."""
+    path = tmp_path / "net.ckpt"
+
+    def save(value):
+        checkpoints.save_checkpoint({name: np.full(3000, value, np.float32) for name in "ab"}, path, version)
+
+    save(1)
+    with checkpoints.open_variables(path) as variables:
+        assert variables["a"][0] == 1
+        save(2)
+        with pytest.raises(checkpoints.CheckpointError, match=r"net\.ckpt.* (was replaced|damaged)"):
+            print(variables["b"])
+    assert {array[0] for array in checkpoints.load_variables(path).values()} == {2}
