@@ -11,6 +11,7 @@ import numpy as np
 import checkpoints
 from converters.averages import AVERAGE, is_average
 from converters.errors import ConversionError
+from converters.graph_facts import NOTHING, GraphFacts
 from converters.recognition import Network
 from converters.source_names import NetworkView
 from converters.sources import Source, Variables
@@ -41,6 +42,7 @@ class Conversion:
         copy: "ema" or "pristine" if the source holds these two checkpoints of one network: the one that was taken.
         fetched_from: the URL or path that a published model came from, if it was fetched.
         background_dropped: whether class 0 of the source was left out.
+        graph: what the source's graph says, if it has one.
     """
 
     model: keras.Model
@@ -57,6 +59,7 @@ class Conversion:
     copy: str | None = None
     fetched_from: str | None = None
     background_dropped: bool = False
+    graph: GraphFacts = NOTHING
 
     def facts(self) -> dict[str, object]:
         """Returns the account in short: ``{what: value}`` to print."""

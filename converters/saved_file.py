@@ -8,7 +8,7 @@ import checkpoints
 from converters.conversion import Conversion
 from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
-from converters.graph_facts import graph_facts, options_for, transformers_folder_of
+from converters.graph_facts import options_for, transformers_folder_of
 from converters.keras_file import open_keras_file
 from converters.network_files import folder_of, graph_in, is_hub_module, sole_network
 from converters.opening import graph_file, litert_file
@@ -63,8 +63,7 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
                 try:
                     scope = conversion.scope
                     report = verify_outputs(name, model, graph, conversion.source, partial=partial, scope=scope)
-                    family = conversion.configuration["family"]
-                    if not report.passed and graph_facts(conversion.origin, family, scope).trains:
+                    if not report.passed and conversion.graph.trains:
                         outcome["outputs"]["result"] = TRAINS
                     else:
                         reports.append(report)
@@ -103,10 +102,9 @@ def _is_source(graph: pathlib.Path, origin: Variables) -> bool:
 
 def _has_strides_of_meta_file(conversion: Conversion) -> bool:
     configuration = conversion.configuration
-    facts = graph_facts(conversion.origin, configuration["family"])
-    if facts.file is None or not facts.file.endswith(".meta"):
+    strides = conversion.graph.strides
+    if not (conversion.graph.file or "").endswith(".meta"):
         return False
-    strides = facts.strides
     options = {name: configuration[name] for name in FAMILIES[configuration["family"]].options}
     built = {name: configuration[name] for name in ("first_stride", "output_stride") if name in configuration}
     return bool(strides) and options_for(configuration["family"], strides, options) == built
