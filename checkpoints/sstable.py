@@ -54,6 +54,10 @@ def entries(path: Path) -> Iterator[tuple[bytes, bytes]]:
                 yield key, value
 
 
+class Replaced(CheckpointError):
+    """The file was written again while it was read."""
+
+
 class Table:
     """The blocks of a table, in which values are looked up by key.
 
@@ -113,11 +117,11 @@ class Table:
         """Opens the file again.
 
         Raises:
-            CheckpointError: it is another file now: its blocks may be in the same places, with other values.
+            Replaced: it is another file now: its blocks may be in the same places, with other values.
         """
         with open(self.path, "rb") as stream:
             if _version(stream) != self._version:
-                raise CheckpointError(f"{self.path} was replaced or changed while it was read; read it again.")
+                raise Replaced(f"{self.path} was replaced or changed while it was read; read it again.")
             yield stream
 
     def block(self, stream: BinaryIO, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:

@@ -146,8 +146,11 @@ def test_a_full_disk_while_a_hub_module_is_written(tmp_path, monkeypatch, model)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_checkpoint_that_is_replaced_while_it_is_read(tmp_path, version):
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [(1, r"^\S+net.ckpt was replaced or changed while it was read; read it again\.$"), (2, "damaged or cut short")],
+)
+def test_a_checkpoint_that_is_replaced_while_it_is_read(tmp_path, version, message):
     """Values of two checkpoints are never mixed, although they are in the same places."""
     path = tmp_path / "net.ckpt"
 
@@ -158,6 +161,6 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read(tmp_path, version):
     with checkpoints.open_variables(path) as variables:
         assert variables["a"][0] == 1
         save(2)
-        with pytest.raises(checkpoints.CheckpointError, match=r"net\.ckpt.* (was replaced|damaged)"):
+        with pytest.raises(checkpoints.CheckpointError, match=message):
             print(variables["b"])
     assert {array[0] for array in checkpoints.load_variables(path).values()} == {2}
