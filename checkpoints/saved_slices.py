@@ -139,6 +139,8 @@ def _add(variables: dict[str, _Variable], file: Path) -> None:
 def _values(table: sstable.Table, name: str, data_type: int, part: Slice) -> np.ndarray:
     try:
         value = table.get(part.key)
+    except sstable.Replaced:
+        raise
     except CheckpointError as error:
         raise ValueError(reason(error)) from error
     if value is None:

@@ -5,6 +5,8 @@ Source: LevelDB's ``doc/table_format.md``; TensorFlow's ``core/lib/io/format.cc`
 """
 
 import bisect
+import contextlib
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,13 +45,17 @@ def entries(path: Path) -> Iterator[tuple[bytes, bytes]]:
     """
     table = Table(path)
     last_key: bytes | None = None
-    with open(path, "rb") as stream:
+    with table.opened() as stream:
         for offset, size in table.handles:
             for key, value in table.block(stream, offset, size):
                 if last_key is not None and key <= last_key:
                     raise _inconsistent(path)
                 last_key = key
                 yield key, value
+
+
+class Replaced(CheckpointError):
+    """The file was written again while it was read."""
 
 
 class Table:
@@ -71,6 +77,7 @@ class Table:
         self.handles: list[tuple[int, int]] = []
         self._keys: list[bytes] = []
         with open(path, "rb") as stream:
+            self._version = _version(stream)
             end = stream.seek(0, 2) - FOOTER
             if end < 0:
                 raise CheckpointError(f"{path} is damaged: {end + FOOTER} bytes are too few for a table of entries.")
@@ -102,8 +109,20 @@ class Table:
         # The index has a key for each block that is not before the last of the block.
         if (number := bisect.bisect_left(self._keys, key)) == len(self._keys):
             return None
-        with open(self.path, "rb") as stream:
+        with self.opened() as stream:
             return next((value for found, value in self.block(stream, *self.handles[number]) if found == key), None)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Opens the file again.
+
+        Raises:
+            Replaced: it is another file now: its blocks may be in the same places, with other values.
+        """
+        with open(self.path, "rb") as stream:
+            if _version(stream) != self._version:
+                raise Replaced(f"{self.path} was replaced or changed while it was read; read it again.")
+            yield stream
 
     def block(self, stream: BinaryIO, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
         """Yields the keys and values of a block."""
@@ -111,6 +130,11 @@ class Table:
             yield from _block(_read(stream, self.path, offset, size))
         except _INCONSISTENT:
             raise _inconsistent(self.path) from None
+
+
+def _version(stream: BinaryIO) -> tuple[int, ...]:
+    status = os.fstat(stream.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _inconsistent(path: Path) -> CheckpointError:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import checkpoints
 import mobilenets
+from checkpoints.inputs import read_bounded
 from checkpoints.reading import source_in
 from converters.errors import ConversionError
 from converters.network_files import folder_of, network_beside, sole_network
@@ -19,6 +20,7 @@ from mobilenets.atrous import atrous
 from mobilenets.families import convolutions
 
 Strides = Mapping[str, tuple]
+MAX_META = 2**28  # bytes of a `.meta` file; that of a network in training has some million
 
 
 class GraphFacts(NamedTuple):
@@ -183,10 +185,14 @@ def _facts_of_meta_graph(path: pathlib.Path) -> tuple[Strides, bool]:
     from converters.graphs.renamed_scopes import nodes_with_slim_scopes
 
     try:
-        nodes = nodes_with_slim_scopes(plain_nodes_of_meta_graph(path.read_bytes()))
+        nodes = nodes_with_slim_scopes(plain_nodes_of_meta_graph(read_bounded(path, MAX_META)))
         return strides_of(nodes), "EXPLICIT" in paddings_of(nodes).values()
+    except checkpoints.CheckpointError as error:
+        raise ConversionError(str(error)) from error
     except WireError as error:
-        raise ConversionError(f"{path}, next to the checkpoint, is damaged: it is no MetaGraphDef.") from error
+        raise ConversionError(
+            f"{path}, next to the checkpoint, cannot be used: it is no MetaGraphDef ({error})."
+        ) from error
 
 
 def options_for(family: str, strides: Strides, network: Mapping | None = None) -> dict[str, int] | None:

@@ -6,6 +6,7 @@ import keras
 
 import checkpoints
 import mobilenets
+from checkpoints.inputs import EXTRA_BYTES
 from converters.differences import Difference, describe, name_only
 from converters.errors import ConversionError
 from converters.keras_archive import check_archive
@@ -13,6 +14,7 @@ from converters.manifest import configured_structure, differing_variables, publi
 from converters.manifest_file import manifest_path, manifests_of
 from converters.old_keras import version_note
 from converters.structure import structure, structure_differences
+from converters.variable_limit import limited_variables
 from converters.weights import slim_variables
 from mobilenets.initial_values import without_random_values
 
@@ -84,14 +86,22 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
         raise ConversionError(f"The model {path} must be a .keras file.")
     if not path.is_file():
         raise FileNotFoundError(f"The model {path} does not exist.")
-    check_archive(path)
-    try:
-        with without_random_values():
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        # Keras lets zipfile's, h5py's and its own errors of many types through.
-        reason = f"{checkpoints.reason(error)}{version_note(path)}"
-        raise ConversionError(f"{path} cannot be opened as a Keras model: {reason}.") from error
+    most = check_archive(path)
+    with limited_variables(most) as limit:
+        try:
+            with without_random_values():
+                model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:
+            # Keras lets zipfile's, h5py's and its own errors of many types through.
+            if not limit.exceeded:
+                reason = f"{checkpoints.reason(error)}{version_note(path)}"
+                raise ConversionError(f"{path} cannot be opened as a Keras model: {reason}.") from error
+    if limit.exceeded:
+        raise ConversionError(
+            f"{path} is refused, because its layers have variables of more than {most} bytes: the bytes of the "
+            f"weights in the file and {EXTRA_BYTES}."
+        )
+    return model
 
 
 def load_checked_model(path: str | pathlib.Path) -> tuple[keras.Model, mobilenets.ModelInfo | None]:

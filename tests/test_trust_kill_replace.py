@@ -1,6 +1,9 @@
 """Commands that replace an output are killed at any point: what has the final name is the old one or the new one."""
 
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -9,7 +12,8 @@ import pytest
 import checkpoints
 import converters
 import mobilenets
-from tests.killing import FILE_WORK, kill_at_random_points
+from converters.exporting import exports, formats
+from tests.killing import FILE_WORK, ROOT, kill_at_random_points
 from tests.oracle.recipes import made_up_variables
 
 LOADED = ("converters.cli", "converters.manifest", "converters.conversion", "converters.text", "tensorflow")
@@ -101,3 +105,75 @@ def test_a_replaced_file_of_features(tmp_path, sources):
 
     command = [PROGRAM, "embed", str(tmp_path / "net.keras"), str(tmp_path), "-o", str(path), "--force"]
     kill_at_random_points(command, check, 15, seed=7, inside=FILE_WORK, loaded=LOADED)
+
+
+def export_without_running():
+    """Exports as the command does, without the format's own runtime, which may not be installed."""
+    _, model, path, _, format_name, _ = sys.argv
+
+    def write(model, unfinished, target, _choices, images):
+        target.write(model, unfinished, images)
+        images = (images + 1) / 2 if target.symmetric else images
+        return exports.in_batches(lambda batch: np.asarray(model(batch, training=False)), images)
+
+    exports._written_and_run = write
+    exports.find_format = lambda name, *_: formats.FORMATS[name]
+    exports.version_of = lambda _: "not run"
+    converters.export(converters.load_model(model), path, format_name, force=True)
+
+
+# The program that writes a folder of the format, and the file of variables in it.
+FOLDERS = {
+    "savedmodel": (PROGRAM, "variables/variables"),
+    "hub": (PROGRAM, "variables/variables"),
+    "transformers": ("tests.test_trust_kill_replace:export_without_running", "model.safetensors"),
+}
+MOVING = ("checkpoints.files", "shutil", "tempfile", "json")
+
+
+def content(folder, variables):
+    """The names of the files of a folder, and its variables."""
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    arrays = checkpoints.load_variables(folder / variables)
+    return names, {name: array.tobytes() for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("format_name", FOLDERS)
+def test_a_replaced_folder(tmp_path, sources, format_name):
+    """It is the old one, the new one, or away; then the old one is whole and hidden next to its name."""
+    program, variables = FOLDERS[format_name]
+    models = [tmp_path / f"{number}.keras" for number in (0, 1)]
+    for number, model in enumerate(models):
+        convert(tmp_path, number, model)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    path, old = folder / "net", tmp_path / "old"
+    states = []
+
+    def command(number, path):
+        arguments = ["export", str(models[number]), str(path), "--format", format_name, "--force"]
+        return [program, *arguments] if program == PROGRAM else [program, *arguments[1:]]
+
+    whole = [sys.executable, "-m", "tests.killing", str(tmp_path / "count"), "0", "", ""]
+    subprocess.run([*whole, *command(0, path)], cwd=ROOT, check=True, capture_output=True, timeout=300)
+    shutil.copytree(path, old)
+    before = content(old, variables)
+
+    def check(killed):
+        places = [path] if path.exists() else list(folder.glob(".*-net/.replaced"))
+        assert len(places) == 1
+        found = content(places[0], variables)
+        is_old = found == before
+        assert found[0] == before[0] and found[1].keys() == before[1].keys()
+        assert is_old or path.exists()
+        if not killed:
+            assert not is_old and [entry.name for entry in folder.iterdir()] == ["net"]
+            states.append(found)
+        assert is_old or found == states[0]
+        states.append(found)
+        shutil.rmtree(folder)
+        folder.mkdir()
+        shutil.copytree(old, path)
+
+    points = kill_at_random_points(command(1, path), check, 5, seed=8, inside=MOVING, loaded=LOADED)
+    assert points > 50 and before in states

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
 from tensorflow.core.util.saved_tensor_slice_pb2 import SavedTensorSlices
@@ -25,6 +27,9 @@ import converters
 import mobilenets
 from checkpoints import sstable
 from checkpoints.hub_module import image_size, saved_model_kind
+from converters.graphs.layers import paddings_of, strides_of
+from converters.graphs.plain_nodes import plain_nodes_of_meta_graph
+from converters.graphs.renamed_scopes import nodes_with_slim_scopes
 from converters.images.files import ImagePaths
 from converters.images.labelled import labels_file
 from converters.images.labels import read_labels
@@ -99,6 +104,22 @@ class Graph(Subject):
         for _ in range(choose.choice((1, 1, 3))):
             mutate_message(graph, choose)
         self.path.write_bytes(graph.SerializeToString())
+
+
+class Meta(Graph):
+    """The graph next to a checkpoint, of which a conversion reads strides and padding."""
+
+    def write(self, choose):
+        super().write(choose)
+        self.data = MetaGraphDef(graph_def=GraphDef.FromString(self.path.read_bytes())).SerializeToString()
+        if choose.random() < 0.3:
+            at = choose.randrange(len(self.data))
+            self.data = self.data[:at] + choose.randbytes(choose.choice((0, 1, 2))) + self.data[at + 1 :]
+
+    def read(self):
+        nodes = nodes_with_slim_scopes(plain_nodes_of_meta_graph(self.data))
+        strides_of(nodes)
+        paddings_of(nodes)
 
 
 class Module(Subject):
@@ -244,6 +265,7 @@ COUNTS = {
     V2: (1500, 60),
     V1: (900, 40),
     Graph: (1000, 40),
+    Meta: (500, 40),
     Module: (500, 100),
     Hdf5: (60, 0),
     Safetensors: (500, 30),

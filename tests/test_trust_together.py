@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import checkpoints
 import converters
@@ -107,6 +108,7 @@ def test_embed_does_not_replace_what_another_wrote_meanwhile(tmp_path, monkeypat
     monkeypatch.setattr(embedding, "locked_parts", locked)
     with pytest.raises(ValueError, match="exists; use --force"):
         converters.embed(image_model(model), photos, output)
+    assert not pathlib.Path(f"{output}.parts").exists()
     assert converters.embed(image_model(model), photos[:2], output).resumed == 2
 
 
@@ -130,3 +132,35 @@ def test_a_full_disk_is_a_sentence(tmp_path):
     with pytest.raises(OSError, match="other"), checkpoints.replacing(path):
         raise OSError(5, "other")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_while_a_hub_module_is_written(tmp_path, monkeypatch, model):
+    """TensorFlow has errors of its own for it."""
+
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(converters.ConversionError, match=r"module was not written: .*No space left on device"):
+        converters.export_hub(model, tmp_path / "module")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [(1, r"^\S+net.ckpt was replaced or changed while it was read; read it again\.$"), (2, "damaged or cut short")],
+)
+def test_a_checkpoint_that_is_replaced_while_it_is_read(tmp_path, version, message):
+    """Values of two checkpoints are never mixed, although they are in the same places."""
+    path = tmp_path / "net.ckpt"
+
+    def save(value):
+        checkpoints.save_checkpoint({name: np.full(3000, value, np.float32) for name in "ab"}, path, version)
+
+    save(1)
+    with checkpoints.open_variables(path) as variables:
+        assert variables["a"][0] == 1
+        save(2)
+        with pytest.raises(checkpoints.CheckpointError, match=message):
+            print(variables["b"])
+    assert {array[0] for array in checkpoints.load_variables(path).values()} == {2}

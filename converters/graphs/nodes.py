@@ -59,11 +59,14 @@ def read_nodes(path: str | pathlib.Path) -> Mapping[str, NodeDef] | Mapping[str,
     if has_tensorflow():
         return by_name(read_graph(path), path)
     try:
-        return plain_nodes(graph_bytes(pathlib.Path(path)))
+        nodes = plain_nodes(graph_bytes(pathlib.Path(path)))
+        for node in nodes.values():
+            _ = node.attr  # raises the error of a damaged node here, with the name of the file
     except CheckpointError as error:
         raise ConversionError(str(error)) from error
-    except WireError:
-        raise ConversionError(f"{path} is not a frozen graph: it cannot be decoded as a graph.") from None
+    except WireError as error:
+        raise ConversionError(f"{path} is not a frozen graph: {error}.") from None
+    return nodes
 
 
 def by_name(graph: tf.compat.v1.GraphDef, path: object) -> dict[str, NodeDef]:

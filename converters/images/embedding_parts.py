@@ -26,7 +26,10 @@ def locked_parts(parts: pathlib.Path, output: pathlib.Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        with locked_folder(output.parent):
+            if [file.name for file in parts.glob("*")] == ["lock"]:  # nothing was begun
+                shutil.rmtree(parts, ignore_errors=True)
+            lock.release()
 
 
 def remove_parts(parts: pathlib.Path) -> None:
