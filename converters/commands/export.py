@@ -6,6 +6,7 @@ import pathlib
 import click
 
 import converters
+from converters.commands.completion import paths
 from converters.commands.console import Mismatch, UnusableInput, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.quiet import native_stderr_if_it_fails
@@ -16,7 +17,7 @@ _BY_SUFFIX = {files.suffixes[0]: name for name, files in FILES.items() if files.
 
 
 @click.command("export", short_help="Write a model for another runtime and compare it with Keras.")
-@click.argument("model")
+@click.argument("model", shell_complete=paths)
 @click.argument("path", required=False, type=click.Path(path_type=pathlib.Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=pathlib.Path), help="The file or folder to write.  [required]"

@@ -6,14 +6,15 @@ import sys
 import click
 
 import converters
+from converters.commands.completion import paths, paths_and_names
 from converters.commands.console import as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.sources import check_there, find_source
 
 
 @click.command("verify", short_help="Compare a model with a checkpoint, a graph or a hub module.")
-@click.argument("model")
-@click.argument("reference")
+@click.argument("model", shell_complete=paths)
+@click.argument("reference", shell_complete=paths_and_names)
 @click.option(
     "--images",
     multiple=True,
