@@ -219,3 +219,40 @@ def test_the_verdict_is_in_colour_on_a_terminal(monkeypatch, no_color, colour):
     monkeypatch.setattr("sys.stdout", stream := Terminal())
     console.echo("PASSED: right\nnothing FAILED: in a line")
     assert stream.getvalue().splitlines() == [colour, "nothing FAILED: in a line"]
+
+
+@pytest.mark.parametrize("file_name", ["mobilenet_v1_0.25_128.h5", "my_mobilenet_v1_0.25_128_run3.h5", "model.h5"])
+def test_info_names_the_published_model_that_convert_takes(file_name, tmp_path):
+    checkpoints.save_hdf5(made_up_variables(mobilenets.variable_shapes("mobilenet_v1", 0.25)), tmp_path / file_name)
+    expected = NAME if "mobilenet" in file_name else None
+    assert json.loads(invoke("info", tmp_path / file_name, "--json").stdout)["published_model"] == expected
+
+
+def test_info_names_no_published_model_of_another_multiplier(tmp_path):
+    path = tmp_path / "mobilenet_v1_0.5_128.h5"
+    checkpoints.save_hdf5(made_up_variables(mobilenets.variable_shapes("mobilenet_v1", 0.25)), path)
+    assert json.loads(invoke("info", path, "--json").stdout)["published_model"] is None
+
+
+def completed(words, word=""):
+    """The kinds and words that a shell is given, as click's own script asks for them."""
+    environment = {"_MOBILENETS_COMPLETE": "bash_complete", "COMP_WORDS": f"mobilenets {words} {word}"}
+    environment["COMP_CWORD"] = str(len(words.split()) + 1)
+    result = CliRunner().invoke(main, [], prog_name="mobilenets", env=environment)
+    return result.stdout.split()
+
+
+@pytest.mark.parametrize("words", ["convert", "info", "predict", "embed", "evaluate", "verify model.keras"])
+def test_paths_and_names_of_models_complete(words):
+    names = [f"plain,{name}" for name in mobilenets.list_models() if name.startswith("mobilenet_v1_025")]
+    assert completed(words, "mobilenet_v1_025") == ["file,mobilenet_v1_025", *names]
+
+
+@pytest.mark.parametrize("words", ["fetch", "fetch inception_v2", "cache remove", "convert x.ckpt --name"])
+def test_names_of_models_complete(words):
+    assert completed(words, "inception") == ["plain,inception_v2"]
+
+
+@pytest.mark.parametrize("words", ["verify", "export", "predict model.keras"])
+def test_paths_complete(words):
+    assert completed(words, "mo") == ["file,mo"]

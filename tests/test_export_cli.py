@@ -181,3 +181,37 @@ def test_a_file_that_differs_from_its_manifest_is_refused(format, tmp_path):
     assert result.exit_code == 2
     assert "does not hold the weights that its manifest lists" in result.stderr
     assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("command", [["verify", "m.keras", "x.ckpt"], ["export", "m.keras", "m.tflite"]])
+def test_an_image_size_is_that_of_images(command):
+    result = CliRunner().invoke(main, [*command, "--image-size", "96"])
+    assert result.exit_code == 2 and "--image-size is the size of --images" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["verify"], ["export"]])
+def test_an_image_size_that_the_model_does_not_take(command, tmp_path):
+    model = mobilenets.build("mobilenet_v1_025_128", input_shape=(32, 32, 3))
+    model.save(tmp_path / "m.keras")
+    keras.utils.save_img(tmp_path / "a.png", np.zeros((8, 8, 3)))
+    other = tmp_path / "m.keras" if command == ["verify"] else tmp_path / "m.tflite"
+    words = [*command, tmp_path / "m.keras", other, "--images", tmp_path / "a.png", "--image-size", "64"]
+    result = CliRunner().invoke(main, list(map(str, words)))
+    assert result.exit_code == 2 and "m.keras takes images of 32x32 pixels, not of 64x64" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["verify"], ["export"]])
+def test_the_images_get_the_size_of_the_command_line(command, tmp_path, monkeypatch):
+    mobilenets.MobileNetV1(0.25, (None, None, 3), num_classes=3).save(tmp_path / "m.keras")
+    keras.utils.save_img(tmp_path / "a.png", np.zeros((8, 8, 3)))
+    shapes = []
+
+    def stop(*arguments, **choices):
+        shapes.append((choices.get("images") if command == ["export"] else arguments[2]).shape)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(converters, command[0], stop)
+    other = tmp_path / "m.keras" if command == ["verify"] else tmp_path / "m.tflite"
+    words = [*command, tmp_path / "m.keras", other, "--images", tmp_path / "a.png", "--image-size", "40x64"]
+    CliRunner().invoke(main, list(map(str, words)))
+    assert shapes == [(1, 40, 64, 3)]

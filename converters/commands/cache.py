@@ -6,6 +6,7 @@ import pathlib
 import click
 
 import checkpoints
+from converters.commands.completion import model_names
 from converters.commands.console import as_json, echo
 from converters.commands.display import display_on_stderr
 
@@ -48,7 +49,7 @@ def verify_cached(cache, as_json):
 
 
 @cache_command.command("remove")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=model_names)
 @click.option("--all", "everything", is_flag=True, help="All files.")
 @folder_option
 def remove_cached(names, everything, cache):

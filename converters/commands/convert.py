@@ -8,6 +8,7 @@ import time
 import click
 
 import converters
+from converters.commands.completion import model_names, paths_and_names
 from converters.commands.console import (
     ImageSize,
     Mismatch,
@@ -24,12 +25,13 @@ from converters.sources import check_there, find_source
 
 
 @click.command("convert", short_help="Convert a checkpoint, or a published model, to a Keras model.")
-@click.argument("source")
+@click.argument("source", shell_complete=paths_and_names)
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=pathlib.Path), help="The .keras file to write."
 )
 @click.option(
     "--name",
+    shell_complete=model_names,
     help="The published model that SOURCE is; gives the image size, and is compared with SOURCE.  [by its name]",
 )
 @click.option(

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from converters.commands.completion import paths, paths_and_names
 from converters.commands.console import as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
@@ -25,8 +26,8 @@ from converters.sources import check_there
 
 
 @click.command("embed", short_help="Write the feature vectors of images to a file.")
-@click.argument("model")
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("model", shell_complete=paths_and_names)
+@click.argument("images", nargs=-1, metavar="[IMAGE]...", shell_complete=paths)
 @list_option
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=pathlib.Path), help="The .parquet or .npz file to write."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from converters.commands.completion import paths_and_names
 from converters.commands.console import as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate", short_help="Measure the accuracy of a model on labelled images.")
-@click.argument("model")
+@click.argument("model", shell_complete=paths_and_names)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path))
 @click.option(
     "--truth",

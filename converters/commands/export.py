@@ -6,8 +6,10 @@ import pathlib
 import click
 
 import converters
+from converters.commands.completion import paths
 from converters.commands.console import Mismatch, UnusableInput, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
+from converters.commands.images import check_image_size, image_size_option
 from converters.commands.quiet import native_stderr_if_it_fails
 from converters.exporting.table import FILES, missing_packages
 from converters.sources import check_there
@@ -16,7 +18,7 @@ _BY_SUFFIX = {files.suffixes[0]: name for name, files in FILES.items() if files.
 
 
 @click.command("export", short_help="Write a model for another runtime and compare it with Keras.")
-@click.argument("model")
+@click.argument("model", shell_complete=paths)
 @click.argument("path", required=False, type=click.Path(path_type=pathlib.Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=pathlib.Path), help="The file or folder to write.  [required]"
@@ -40,6 +42,7 @@ _BY_SUFFIX = {files.suffixes[0]: name for name, files in FILES.items() if files.
     help="A photograph, a folder of them, or a glob in quotes, to compare on and to calibrate int8 with; may be "
     "repeated.  [seeded noise]",
 )
+@image_size_option
 @click.option(
     "--input-type",
     type=click.Choice(["float32", "uint8"]),
@@ -56,7 +59,7 @@ _BY_SUFFIX = {files.suffixes[0]: name for name, files in FILES.items() if files.
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 @as_json
 def export_command(
-    model, path, output, format_name, quantize, images, input_type, batch, labels, fused, force, as_json
+    model, path, output, format_name, quantize, images, image_size, input_type, batch, labels, fused, force, as_json
 ):
     """Write MODEL (.keras) to OUTPUT in another runtime's format, run it there and compare it with Keras.
 
@@ -72,6 +75,7 @@ def export_command(
     hub                 OUTPUT is a folder: a TF-Hub module (TF2 SavedModel), to call and to train
     safetensors         OUTPUT ends in .safetensors: the variables by their slim names
     """
+    check_image_size(image_size, images)
     path = _output(path, output)
     format_name = format_name or _format_of(path)
     check_there(model)
@@ -97,9 +101,10 @@ def export_command(
         check_path(path, find_format(format_name, quantize, input_type, batch), force)
         display.step(f"Opening {model}")
         loaded, info = load_checked_model(model)
-        photographs = (
-            load_images(ImagePaths(images), image_size_of(loaded, info), loaded.input_shape[3]) if images else None
-        )
+        photographs = None
+        if images:
+            size = image_size_of(loaded, info, image_size, model)
+            photographs = load_images(ImagePaths(images), size, loaded.input_shape[3])
         names = None
         if labels:
             names = labels_of(loaded.output_shape[-1], None if labels == "imagenet" else labels)

@@ -7,12 +7,13 @@ import click
 
 import checkpoints
 import mobilenets
+from converters.commands.completion import model_names
 from converters.commands.console import allow_unpinned, as_json, echo
 from converters.commands.display import display_on_stderr
 
 
 @click.command("fetch", short_help="Fetch the archives of published models.")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=model_names)
 @click.option("--family", type=click.Choice(list(mobilenets.SCOPES)), help="All models of a family.  [none]")
 @click.option("--all", "everything", is_flag=True, help="All published models.")
 @click.option(

@@ -47,6 +47,16 @@ list_option = click.option(
 labels_option = click.option("--labels", type=existing_file, help="A file with one label per line.  [ImageNet's]")
 
 
+def check_image_size(image_size: tuple[int, int] | None, images: tuple[str, ...]) -> None:
+    """Refuses a size without images: noise has the size that model and reference take.
+
+    Raises:
+        click.UsageError: There is a size, and no image.
+    """
+    if image_size and not images:
+        raise click.UsageError("--image-size is the size of --images, which are missing.")
+
+
 def image_paths(images: tuple[str, ...], lists: tuple[pathlib.Path, ...]) -> "ImagePaths":
     """Returns the images that a command line names.
 

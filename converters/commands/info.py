@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import click
 
 import mobilenets
+from converters.commands.completion import paths_and_names
 from converters.commands.console import UnusableInput, as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 
@@ -66,7 +67,7 @@ def _options(info):
 
 
 @click.command("info", short_help="Print the facts of a model, or draw it.")
-@click.argument("source")
+@click.argument("source", shell_complete=paths_and_names)
 @click.option(
     "--plot",
     "-o",

@@ -6,6 +6,7 @@ from itertools import islice
 
 import click
 
+from converters.commands.completion import paths, paths_and_names
 from converters.commands.console import as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import (
@@ -26,8 +27,8 @@ from converters.sources import check_there
 
 
 @click.command("predict", short_help="Print the likeliest classes of images.")
-@click.argument("model")
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("model", shell_complete=paths_and_names)
+@click.argument("images", nargs=-1, metavar="[IMAGE]...", shell_complete=paths)
 @list_option
 @labels_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Number of classes per image.")

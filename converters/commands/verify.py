@@ -6,19 +6,22 @@ import sys
 import click
 
 import converters
+from converters.commands.completion import paths, paths_and_names
 from converters.commands.console import as_json, cache_option, echo, load_keras
 from converters.commands.display import display_on_stderr
+from converters.commands.images import check_image_size, image_size_option
 from converters.sources import check_there, find_source
 
 
 @click.command("verify", short_help="Compare a model with a checkpoint, a graph or a hub module.")
-@click.argument("model")
-@click.argument("reference")
+@click.argument("model", shell_complete=paths)
+@click.argument("reference", shell_complete=paths_and_names)
 @click.option(
     "--images",
     multiple=True,
     help="A photograph, a folder of them, or a glob in quotes, to compare outputs on; may be repeated.  [seeded noise]",
 )
+@image_size_option
 @click.option(
     "--tolerance",
     type=float,
@@ -46,7 +49,9 @@ from converters.sources import check_there, find_source
 )
 @cache_option
 @as_json
-def verify_command(model, reference, images, tolerance, float64, ema, scope, partial, every_row, report_file, as_json):
+def verify_command(
+    model, reference, images, image_size, tolerance, float64, ema, scope, partial, every_row, report_file, as_json
+):
     """Compare MODEL (.keras) with REFERENCE.
 
     \b
@@ -64,12 +69,13 @@ def verify_command(model, reference, images, tolerance, float64, ema, scope, par
     is_keras = pathlib.Path(model).suffix == ".keras"
     if not is_keras and (images or report_file):
         raise click.UsageError(f"--images and --report are for a .keras file, not for {model}.")
+    check_image_size(image_size, images)
     check_there(model)
     check_there(reference)
     with display_on_stderr() as display:
         load_keras(display)
         display.step(f"Opening {model}")
-        loaded, batch = _opened(model, images) if is_keras else (model, None)
+        loaded, batch = _opened(model, images, image_size) if is_keras else (model, None)
         display.step(f"Looking for {reference}")
         source = find_source(reference, display.downloaded)
         display.step(f"Comparing with {reference}")
@@ -100,7 +106,7 @@ def verify_command(model, reference, images, tolerance, float64, ema, scope, par
     sys.exit(0 if report.passed else 1)
 
 
-def _opened(path: str, images: tuple[str, ...]):
+def _opened(path: str, images: tuple[str, ...], image_size: tuple[int, int] | None):
     """Returns a model, and the photographs in the size that it takes."""
     from converters.image_sizes import image_size_of
     from converters.images.files import ImagePaths
@@ -112,6 +118,5 @@ def _opened(path: str, images: tuple[str, ...]):
     model = open_keras_file(path)
     if not images:
         return model, None
-    return model, load_images(
-        ImagePaths(images), image_size_of(model, published_in(manifests_of(path))), model.input_shape[3]
-    )
+    size = image_size_of(model, published_in(manifests_of(path)), image_size, path)
+    return model, load_images(ImagePaths(images), size, model.input_shape[3])

@@ -13,7 +13,7 @@ import numpy as np
 import mobilenets
 from converters.conversion import conversion_of
 from converters.errors import ConversionError, ConversionWarning
-from converters.image_sizes import height_and_width, image_size_of
+from converters.image_sizes import image_size_of
 from converters.images.scaling import as_logits, in_range
 from converters.keras_file import load_checked_model
 from converters.runtimes.choice import Inference, check_runtime, is_compared
@@ -213,19 +213,8 @@ def open_image_model(
         model = mobilenets.flat(model)
     for note in notes:
         warnings.warn(note, ConversionWarning, stacklevel=2)
-    size = _image_size(model, str(source), image_size, info)
-    return ImageModel(model, str(source), size, info, notes, runtime, threads)
-
-
-def _image_size(
-    model: keras.Model, source: str, wanted: int | tuple[int, int] | None, info: mobilenets.ModelInfo | None
-) -> tuple[int, int]:
-    """Returns the wanted size, if the model takes it, or else the model's own."""
     shape = model.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] not in (1, 3):
         raise ConversionError(f"{source} takes {shape}, not images (count, height, width, 3 or 1).")
-    takes = shape[1:3]
-    size = image_size_of(model, info) if wanted is None else height_and_width(wanted)
-    if any(side not in (None, length) for side, length in zip(takes, size, strict=True)):
-        raise ConversionError(f"{source} takes images of {shape_text(takes)} pixels, not of {shape_text(size)}.")
-    return size
+    size = image_size_of(model, info, image_size, str(source))
+    return ImageModel(model, str(source), size, info, notes, runtime, threads)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import checkpoints
-import mobilenets
 from checkpoints.archives import pinned
+from converters.arguments import published_model
 from converters.copies import open_copy
 from converters.roles import RANGES, roles
 from converters.source_names import network_view
@@ -34,6 +34,7 @@ def source_facts(source: Source, scope: str | None = None) -> dict[str, Any]:
         companions = roles(variables.shapes).companions
         steps = [int(variables[entry]) for entry in companions.get(STEP, ()) if variables.shapes[entry] == ()]
         network = view.network
+        published = published_model(network, source.published, label)  # what convert takes
         return {
             "source": label,
             "format": variables.format,
@@ -49,7 +50,7 @@ def source_facts(source: Source, scope: str | None = None) -> dict[str, Any]:
             "optimizer": _optimizer(companions),
             "set_aside": dict(view.set_aside),
             "checksums": variables.checked,
-            "published_model": _named_by_file(label),
+            "published_model": published.name if published else None,
             "fetched_from": source.fetched_from,
             "files": [_file_facts(file) for file in variables.files],
         }
@@ -60,15 +61,6 @@ def _optimizer(companions: Mapping[str, list[str]]) -> list[str]:
     counters = ("global_step", "beta", "biased", "local_step")
     kinds = {re.sub(r"_\d+$", "", kind) for kind in companions if kind != RANGES and not kind.startswith(counters)}
     return sorted(kinds)
-
-
-def _named_by_file(label: str) -> str | None:
-    for part in reversed(pathlib.Path(label).parts):
-        try:
-            return mobilenets.get_model_info(re.sub(r"\.(tgz|tar\.gz|tar|zip|ckpt|pb|h5).*|_frozen.*", "", part)).name
-        except ValueError:
-            continue
-    return None
 
 
 def _file_facts(file: pathlib.Path) -> dict[str, Any]:
