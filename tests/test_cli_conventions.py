@@ -94,10 +94,8 @@ def test_facts_as_text():
         ["info", "none.keras"],
     ],
 )
-def test_a_wrong_path_fails_before_tensorflow_is_loaded(arguments, tmp_path, monkeypatch):
+def test_a_wrong_path_is_one_sentence(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("converters.commands.quiet.import_keras_quietly", lambda: pytest.fail("TensorFlow"))
-    monkeypatch.setattr("converters.commands.console.import_keras_quietly", lambda: pytest.fail("TensorFlow"))
     result = invoke(*arguments)
     assert result.exit_code == 2 and not result.stdout
     assert "does not exist" in result.stderr and arguments[1] in result.stderr
@@ -105,12 +103,49 @@ def test_a_wrong_path_fails_before_tensorflow_is_loaded(arguments, tmp_path, mon
     assert error["exit_status"] == 2 and arguments[1] in error["error"]
 
 
-def test_a_missing_extra_fails_before_tensorflow_is_loaded(tmp_path, monkeypatch):
-    (tmp_path / "model.keras").write_bytes(b"x")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("converters.commands.console.import_keras_quietly", lambda: pytest.fail("TensorFlow"))
-    result = invoke("export", tmp_path / "model.keras", "-o", tmp_path / "x.onnx")
-    assert result.exit_code == 2 and 'pip install "mobilenets[onnx]"' in result.stderr
+MISTAKES = {  # in a folder with the files model.keras and a.png, without the packages of the extras
+    "convert none.ckpt -o x.keras": "none.ckpt does not exist",
+    "predict none.keras a.png": "none.keras does not exist",
+    "verify none.keras none.ckpt": "none.keras does not exist",
+    "export none.keras -o x.tflite": "none.keras does not exist",
+    "export model.keras -o x.onnx": 'pip install "mobilenets[onnx]"',
+    "info none.keras": "none.keras does not exist",
+    f"info {NAME} --plot x.gif": "must end in .png",
+    f"info {NAME} --plot x.png": "pip install 'mobilenets[plots]'",
+    "embed none.keras a.png -o x.npz": "none.keras does not exist",
+    "embed model.keras a.png -o x.csv": "must end in .parquet or .npz",
+    "embed model.keras a.png -o x.parquet": "pip install 'mobilenets[embed]'",
+    "embed model.keras a.png -o none/x.npz": "The folder none of the output x.npz does not exist",
+}
+WITHOUT_KERAS = """
+import importlib.util, json, sys
+from click.testing import CliRunner
+from converters.cli import main
+
+find, missing = importlib.util.find_spec, {"matplotlib", "onnx", "tf2onnx", "pyarrow"}
+importlib.util.find_spec = lambda name, package=None: None if name in missing else find(name, package)
+for line in json.load(sys.stdin):
+    result = CliRunner().invoke(main, line.split(), prog_name="mobilenets")
+    print(json.dumps([line, result.exit_code, result.stderr, "keras" in sys.modules or "tensorflow" in sys.modules]))
+"""
+
+
+def test_mistakes_are_noticed_before_keras_and_tensorflow_are_loaded(tmp_path):
+    for name in ("model.keras", "a.png"):
+        (tmp_path / name).write_bytes(b"x")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_KERAS],
+        input=json.dumps(list(MISTAKES)),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows] == list(MISTAKES), result.stderr
+    for line, status, message, loaded in rows:
+        assert status == 2 and MISTAKES[line] in message and not loaded, (line, message, loaded)
 
 
 def test_usage_errors_as_json():

@@ -10,7 +10,8 @@ import mobilenets
 from benchmarks import processes
 from converters.images import pipeline, pipeline_tf
 from converters.images.photographs import decode
-from converters.images.pipeline import Broken, image_batches
+from converters.images.pipeline import image_batches
+from converters.images.reasons import Broken
 from tests.embedding_job import write_images
 
 

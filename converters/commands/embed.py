@@ -49,12 +49,13 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
     """
     check_there(model)
     paths = image_paths(images, lists)
+    from converters.images.features_path import check_features_path
+
+    check_features_path(output)  # before TensorFlow is loaded
     with display_on_stderr() as display:
         load_keras(display)
         import converters
-        from converters.images.embedding import check_features_path
 
-        check_features_path(output)
         opened = open_model(display, model, image_size, runtime)
         display.step("Embedding")
         with native_stderr_if_it_fails():  # of the runtimes

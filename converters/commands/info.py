@@ -87,8 +87,11 @@ def info_command(source, plot, as_json):
     averages, steps, optimizer, and whether it is a published file. A path that exists goes before a published name.
     A picture (--plot) needs mobilenets[plots].
     """
+    from converters.inspection.plot_path import check_plot
     from converters.sources import check_there, is_path
 
+    if plot:
+        check_plot(plot)  # before TensorFlow is loaded
     if source.endswith(".keras"):
         check_there(source)
         facts, shown = _of_file(source, plot)
@@ -132,11 +135,9 @@ def _of_file(path: str, plot: pathlib.Path | None) -> tuple[dict, dict]:
         load_keras(display)
         from converters.image_sizes import image_size_of
         from converters.inspection.measures import model_facts
-        from converters.inspection.network_plot import check_plot, plot_network
+        from converters.inspection.network_plot import plot_network
         from converters.keras_file import load_checked_model
 
-        if plot:
-            check_plot(plot)
         display.step(f"Opening {path}")
         loaded, published = load_checked_model(path)
         published = published or _named(loaded.name)
@@ -159,9 +160,8 @@ def _named(name: str) -> mobilenets.ModelInfo | None:
 def _draw_published(name: str, plot: pathlib.Path) -> None:
     with display_on_stderr() as display:
         load_keras(display)
-        from converters.inspection.network_plot import check_plot, plot_network
+        from converters.inspection.network_plot import plot_network
 
-        check_plot(plot)
         display.step(f"Drawing {plot}")
         plot_network(mobilenets.build(name), plot)
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from converters.images.embedding_files import Part
 from converters.images.models import ImageModel
-from converters.images.pipeline import Broken, image_batches
+from converters.images.pipeline import image_batches
+from converters.images.reasons import Broken
 
 
 class Embedder:

@@ -1,7 +1,6 @@
 """Feature vectors of any number of images, in a job that can be interrupted anywhere and then resumed."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import pathlib
@@ -13,12 +12,13 @@ import checkpoints
 from converters.images.embedder import Embedder
 from converters.images.embedding_files import WRITERS, metadata_of, read_part, write_part
 from converters.images.embedding_parts import locked_parts, remove_parts
+from converters.images.features_path import check_features_path
 from converters.images.files import chunks
 from converters.images.models import ImageModel
 from converters.images.orientation import turned_note
 from converters.images.photographs import decoder
-from converters.images.pipeline import Broken, first_images
-from converters.staging import check_output
+from converters.images.pipeline import first_images
+from converters.images.reasons import Broken
 
 FORMAT = "mobilenets embedding 1"
 PART_SIZE = 1024
@@ -127,23 +127,6 @@ def embed(
 def _check_replaceable(output: pathlib.Path, parts: pathlib.Path, job: dict, force: bool) -> None:
     if output.exists() and not force and _job_in(parts) != job:
         raise ValueError(f"The output {output} exists; use --force (force=True) to replace it.")
-
-
-def check_features_path(output: pathlib.Path) -> None:
-    """Checks that an output can be written, before any work is done.
-
-    An existing output is accepted here, because it may belong to the same job.
-
-    Raises:
-        ValueError: The name has another suffix, the folder does not exist, or pyarrow is not installed.
-    """
-    if output.suffix not in WRITERS:
-        raise ValueError(f"The output {output} must end in {' or '.join(WRITERS)}.")
-    if output.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise ValueError(f"Writing {output} needs pyarrow: pip install 'mobilenets[embed]', or write an .npz file.")
-    check_output(output, force=True)
-    if output.is_dir():
-        raise ValueError(f"The output {output} is a folder.")
 
 
 def _digest(images: Iterable[str]) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from converters.images.pipeline import Broken
+from converters.images.reasons import Broken
 
 METADATA = "mobilenets"
 

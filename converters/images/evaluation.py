@@ -15,7 +15,8 @@ import checkpoints
 from converters.images.labelled import Labelled
 from converters.images.models import ImageModel
 from converters.images.photographs import decoder
-from converters.images.pipeline import Broken, first_images, image_batches
+from converters.images.pipeline import first_images, image_batches
+from converters.images.reasons import Broken
 
 FORMAT = "mobilenets evaluation 2"
 # Number of images between two writes of the journal.

@@ -11,17 +11,11 @@ from converters.image_sizes import height_and_width
 from converters.images.files import chunks
 from converters.images.headers import MAX_PIXELS, Header, Row, read_header
 from converters.images.photographs import decode
+from converters.images.reasons import Broken
 from converters.tensorflow_extra import has_tensorflow
 
 # Paths of one pipeline. Making a pipeline of TensorFlow costs as much as reading about ten images.
 CHUNK = 1024
-
-
-class Broken(NamedTuple):
-    """An image that could not be read, and a sentence with the reason."""
-
-    path: str
-    reason: str
 
 
 class Batch(NamedTuple):

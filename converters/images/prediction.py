@@ -7,7 +7,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from converters.images.models import ImageModel
-    from converters.images.pipeline import Broken
+    from converters.images.reasons import Broken
     from converters.runtimes.choice import Inference
 
 
@@ -56,7 +56,8 @@ def predict(
         ...     print(answer.path, answer.guesses)
     """
     from converters.images.orientation import turned_note
-    from converters.images.pipeline import Broken, image_batches
+    from converters.images.pipeline import image_batches
+    from converters.images.reasons import Broken
 
     logits = logits or model.logits()
     turned = 0

@@ -1,6 +1,16 @@
 """Why a file cannot be read as an image."""
 
+from typing import NamedTuple
+
 from converters.images.headers import MAX_PIXELS, Header
+
+
+class Broken(NamedTuple):
+    """An image that could not be read, and a sentence with the reason."""
+
+    path: str
+    reason: str
+
 
 # How files begin that are often named like images.
 _BEGINNINGS = (

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from apache_beam.io.filesystems import FileSystems
 
 from converters.images.embedding_files import Part
-from converters.images.pipeline import Broken
+from converters.images.reasons import Broken
 
 # Copies at once: they wait for the network, not for the processor.
 COPIES = 16

@@ -1,6 +1,5 @@
 """A picture of a network: a row per block from top to bottom, a box per convolution or pool."""
 
-import importlib.util
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,12 +8,10 @@ import keras
 from keras import layers
 
 import checkpoints
-from converters.errors import ConversionError
 from converters.inspection.graph import Step, steps_of
+from converters.inspection.plot_path import check_plot
 from converters.text import shape_text
 from mobilenets import slim_name
-
-SUFFIXES = (".png", ".svg", ".pdf")
 
 COLOURS = {"full": "#8ecae6", "depthwise": "#ffd166", "separable": "#b8e0a5", "pool": "#e4e4e4", "dense": "#cdb4db"}
 INK, FAINT = "#22272b", "#7b858e"
@@ -69,14 +66,6 @@ def plot_network(model: keras.Model, path: str | pathlib.Path, image_size: int |
     figure = _figure(model.name, steps[0].output, blocks_of(steps))
     with checkpoints.replacing(path) as file:
         figure.savefig(file, dpi=120)
-
-
-def check_plot(path: str | pathlib.Path) -> None:
-    """Raises a ConversionError for a plot that cannot be made, before any work is done."""
-    if pathlib.Path(path).suffix.lower() not in SUFFIXES:
-        raise ConversionError(f"The plot {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConversionError("A plot needs matplotlib, which is not installed: pip install 'mobilenets[plots]'.")
 
 
 def blocks_of(steps: Sequence[Step]) -> list[Block]:
