@@ -13,6 +13,7 @@ import checkpoints
 import converters
 from converters.cli import main
 from converters.exporting import transformers_folder
+from converters.parity.exact import exact_values
 from tests import transformers_models
 from tests.networks import CONSTRUCTORS, set_weights, slim_weights
 from tests.oracle import made_up_images, made_up_variables
@@ -26,11 +27,13 @@ def network(family: str, multiplier: float, **choices):
 
 
 def assert_equal_outputs(model, folder, height=64, width=64):
+    """By the rule of the proof: random weights of transformers round more than 1e-5 in float32."""
     images = made_up_images(height, width)
-    expected = np.asarray(model(images))
+    exact = exact_values(model, images)
+    expected, rounding = exact.values["default"], exact.rounding["default"]
     found = transformers_models.run(folder, 2 * images - 1)
     assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= max(1e-5, 4 * rounding) * np.abs(expected).max()
 
 
 def assert_same_variables(model, folder):
@@ -120,7 +123,7 @@ def test_the_network_alone(tmp_path):
 @needs_transformers
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("family", "endpoints"), [("mobilenet_v1", "29 of the model's"), ("mobilenet_v2", "72 of the")]
+    ("family", "endpoints"), [("mobilenet_v1", "29 of the model's"), ("mobilenet_v2", "71 of the model's")]
 )
 def test_the_command_compares_with_transformers(family, endpoints, tmp_path):
     transformers_models.make(family, tmp_path / "x", depth_multiplier=0.5, image_size=64, num_labels=5)
