@@ -42,6 +42,7 @@ class Conversion:
         copy: "ema" or "pristine" if the source holds these two checkpoints of one network: the one that was taken.
         fetched_from: the URL or path that a published model came from, if it was fetched.
         background_dropped: whether class 0 of the source was left out.
+        new_head: whether the classification layer is new, with random weights.
         graph: what the source's graph says, if it has one.
     """
 
@@ -59,6 +60,7 @@ class Conversion:
     copy: str | None = None
     fetched_from: str | None = None
     background_dropped: bool = False
+    new_head: bool = False
     graph: GraphFacts = NOTHING
 
     def facts(self) -> dict[str, object]:

@@ -194,6 +194,7 @@ def conversion_of(
         copy=variables.copy,
         fetched_from=located.fetched_from,
         background_dropped=dropped,
+        new_head=bool(fresh),
         graph=graph,
     )
 

@@ -126,7 +126,7 @@ def transformers_folder_of(path: pathlib.Path) -> Iterator[pathlib.Path | None]:
     """Yields the folder of transformers that a source is, or that is unpacked from it; None for other sources."""
     if checkpoints.is_archive(path):
         with checkpoints.unpacked(path) as folder:
-            inner = source_in(folder, path)
+            inner = sole_network(folder) or source_in(folder, path)
             yield inner if checkpoints.is_transformers_folder(inner) else None
     else:
         yield path if checkpoints.is_transformers_folder(path) else None

@@ -35,19 +35,20 @@ def open_source(origin: Variables, pristine: bool = False) -> checkpoints.Variab
         ConversionError: a graph cannot be folded.
     """
     with _network_file(origin) as file:
-        if file is None:
-            return checkpoints.open_variables(origin, pristine=pristine)
-        assert not isinstance(origin, Mapping)
-        path = pathlib.Path(origin)
-        try:
-            variables = (_open_litert if file.suffix == ".tflite" else _open_graph)(file)
-        except (checkpoints.CheckpointError, ConversionError) as error:
-            if not checkpoints.is_archive(path):
-                raise
-            # The temporary folder means nothing to the user.
-            raise type(error)(str(error).replace(str(file), f"{path}/{file.name}")) from error
-        files = (path,) if path.is_file() else variables.files
-        return dataclasses.replace(variables, path=path, files=files)
+        if file is not None:
+            assert not isinstance(origin, Mapping)
+            path = pathlib.Path(origin)
+            try:
+                variables = (_open_litert if file.suffix == ".tflite" else _open_graph)(file)
+            except (checkpoints.CheckpointError, ConversionError) as error:
+                if not checkpoints.is_archive(path):
+                    raise
+                # The temporary folder means nothing to the user.
+                raise type(error)(str(error).replace(str(file), f"{path}/{file.name}")) from error
+            files = (path,) if path.is_file() else variables.files
+            return dataclasses.replace(variables, path=path, files=files)
+    # Outside the block, whose folder of an archive is gone before the variables are read.
+    return checkpoints.open_variables(origin, pristine=pristine)
 
 
 def graph_file(origin: object) -> pathlib.Path | None:

@@ -1,6 +1,7 @@
 """The comparison that a converted file passes before it gets its name."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping
 
@@ -10,12 +11,12 @@ from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
 from converters.graph_facts import options_for, transformers_folder_of
 from converters.keras_file import open_keras_file
-from converters.network_files import folder_of, graph_in, is_hub_module, sole_network
-from converters.opening import graph_file, litert_file
+from converters.network_files import folder_of, graph_in, is_hub_module, network_beside, sole_network
+from converters.opening import graph_file, litert_file, open_source
 from converters.output_verification import verify_outputs
 from converters.parity import transformers_run
 from converters.parity.report import Report
-from converters.parity.rows import WeightRow
+from converters.parity.rows import REGULARIZATION, WeightRow
 from converters.parity.weights import compared_structure, verify_saved
 from converters.sources import Variables
 from converters.structure import structure
@@ -30,6 +31,7 @@ TRAINS = (
     "not compared, the source's graph runs in training mode (is_training=True), with the statistics of the batch "
     "(strides and padding are those of the graph)"
 )
+OTHER_WEIGHTS = "not compared, {} next to the checkpoint has other weights"
 META_GRAPH = "not compared, the source has no graph that can be run (strides are those of its .meta file)"
 
 
@@ -63,8 +65,13 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
                 try:
                     scope = conversion.scope
                     report = verify_outputs(name, model, graph, conversion.source, partial=partial, scope=scope)
+                    if conversion.new_head:
+                        report = _without_logits(report)
+                    is_source = _is_source(graph, conversion.origin)
                     if not report.passed and conversion.graph.trains:
                         outcome["outputs"]["result"] = TRAINS
+                    elif not report.passed and not is_source and _has_other_weights(graph, model, conversion):
+                        outcome["outputs"]["result"] = OTHER_WEIGHTS.format(graph.name)
                     else:
                         reports.append(report)
                         outcome["outputs"] = _outputs_result(report)
@@ -98,6 +105,25 @@ def _is_source(graph: pathlib.Path, origin: Variables) -> bool:
         return True
     with folder_of(path) as folder:
         return folder is not None and sole_network(folder) is not None
+
+
+def _without_logits(report: Report) -> Report:
+    """Leaves out what a new classification layer computes."""
+    new = ("/Logits", "/Predictions", "default", REGULARIZATION)
+    rows = tuple(row for row in report.output_rows if not row.name.endswith(new))
+    note = "The classification layer is new: logits, predictions and the sum of weight decay were not compared."
+    return dataclasses.replace(report, rows=rows, notes=(*report.notes, note))
+
+
+def _has_other_weights(graph: pathlib.Path, model, conversion: Conversion) -> bool:
+    """Whether a graph next to a checkpoint is of other values, such as those of another step or without averages."""
+    dropped = conversion.background_dropped
+    try:
+        with open_source(graph) as variables:
+            report = verify_saved("", slim_variables(model), variables, str(graph), False, None, None, dropped)
+    except (checkpoints.CheckpointError, ConversionError):
+        return False  # a folded graph, for example: then the outputs decide
+    return not report.passed
 
 
 def _has_strides_of_meta_file(conversion: Conversion) -> bool:
@@ -165,7 +191,7 @@ def _first_failure(report: Report) -> str:
 
 @contextlib.contextmanager
 def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
-    """The frozen graph, module or folder of transformers (if installed) that a source is or holds; None otherwise."""
+    """The frozen graph, module or folder of transformers (if installed) that a source is, holds or has next to it."""
     if isinstance(origin, Mapping):
         yield None
         return
@@ -178,4 +204,8 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
                 yield inner if transformers_run.is_installed() else None
                 return
         with folder_of(path) as folder:
-            yield None if folder is None else graph_in(folder)
+            if folder is not None:
+                yield graph_in(folder)
+                return
+        with network_beside(path) as file:
+            yield file if file is not None and file.suffix == ".pb" else None

@@ -9,6 +9,7 @@ from converters.manifest import manifest_of
 from converters.manifest_file import add_manifest, check_model_path, manifest_path, text_of
 from converters.old_keras import drop_new_arguments
 from converters.saved_file import verify_file
+from converters.sources import Source
 
 
 def save_model(
@@ -45,7 +46,8 @@ def save_model(
     with checkpoints.replacing_all([manifest_path(path), path], check) as (manifest_file, model_file):
         conversion.model.save(model_file)
         drop_new_arguments(model_file)
-        verification = verify_file(conversion, model_file, str(path), partial) if verify else None
+        with Source(conversion.origin).unpacked():
+            verification = verify_file(conversion, model_file, str(path), partial) if verify else None
         manifest = manifest_of(conversion, verification)
         add_manifest(model_file, manifest)
         manifest_file.write_text(text_of(manifest))

@@ -26,6 +26,17 @@ BACKEND = keras.backend.backend()
 INFERENCE = [case for case in golden.CASES if not case.startswith("t_")]
 TRAINING = [case for case in golden.CASES if case.startswith("t_")]
 SMALL = ("x_v1_0.33_129x97", "x_v2_0.2_96x96", "t_v2_035_96")
+# The largest rounding of an endpoint, as a share of its largest value, of the float32 model on TensorFlow, measured
+# against the float64 values on record. The weights of these cases are made up and round more than real ones.
+ROUNDING = {
+    "mobilenet_v2_035_96": 1.4e-5,
+    "mobilenet_v2_100_224": 3.5e-5,
+    "mobilenet_v2_140_224": 2.1e-5,
+    "x_v2_0.2_96x96": 1.4e-5,
+    "x_v2_0.6_96x96_nofine": 8.4e-5,
+    "x_v2_0.9_97x129": 3.8e-5,
+    "x_v2_os16": 1.4e-5,
+}
 SHAPES = mobilenets.variable_shapes("mobilenet_v1", 0.25)
 PARAMETERS = sum(int(np.prod(shape)) for shape in SHAPES.values())
 
@@ -49,6 +60,7 @@ def test_every_endpoint_in_float32(case):
     scope = SCOPES[meta["family"]]
     recorded = {name.replace("AvgPool_1a", "global_pool"): facts for name, facts in meta["endpoints"].items()}
     assert set(computed) == {f"{scope}/{name}" for name in recorded}
+    bound = max(bound, FACTOR * ROUNDING.get(case, 0.0))
     for name, facts in recorded.items():
         value = computed[f"{scope}/{name}"]
         assert value.dtype == np.float32

@@ -1,5 +1,6 @@
 """Graphs with renamed scopes, archives of one graph or LiteRT model, and graphs next to a checkpoint."""
 
+import json
 import tarfile
 
 import numpy as np
@@ -10,7 +11,7 @@ from tensorflow.python.framework import graph_util
 
 import checkpoints
 import converters
-from converters import ConversionError
+from converters import ConversionError, opening
 from converters.cli import main
 from converters.graphs.frozen_graph import FrozenGraph
 from mobilenets import SCOPES
@@ -165,6 +166,45 @@ def test_the_graph_next_to_a_checkpoint_gives_the_image_size(with_graph, tmp_pat
         assert conversion.model.input_shape[1] == 96, source
         assert any("image size 96x96 are those of frozen.pb" in note for note in conversion.notes)
     assert converters.convert(with_graph, input_shape=(64, 64)).input_shape[1] == 64
+
+
+@pytest.mark.parametrize("members", ["model.ckpt.*", "frozen.pb", "*"])
+def test_an_archive_is_converted_and_saved_in_python(with_graph, members, tmp_path):
+    archive = packed(tmp_path / "trained.tgz", *sorted(with_graph.glob(members)))
+    manifest = converters.save_model(converters.conversion_of(archive), tmp_path / "m.keras")
+    assert manifest["verification"]["weights"]["compared"] == 137
+    assert manifest["verification"]["outputs"]["compared"] == (0 if members == "model.ckpt.*" else 30)
+    with opening.open_source(archive) as variables:  # nothing else holds the unpacked files
+        assert variables["MobilenetV1/Conv2d_0/BatchNorm/beta"].shape == (8,)
+
+
+def outputs_of(source, output, *options):
+    """What the command says of the outputs."""
+    result = CliRunner().invoke(main, ["convert", str(source), "-o", str(output), "--json", "--force", *options])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)["verification"]["outputs"]["result"]
+
+
+def test_the_graph_next_to_a_checkpoint_is_compared(with_graph, tmp_path):
+    source, output = with_graph / "model.ckpt", tmp_path / "m.keras"
+    assert outputs_of(source, output).startswith("30 of the model's 30 endpoints agree")
+    assert "not compared with the graph next to the checkpoint" in outputs_of(source, output, "--image-size", "64")
+    for origin in (source, with_graph / "frozen.pb"):
+        assert outputs_of(origin, output, "--num-classes", "5").startswith("28 of the model's 30 endpoints agree")
+    frozen(with_graph / "frozen.pb", seed=1, image_size=96)
+    for origin in (source, with_graph):
+        assert outputs_of(origin, output) == "not compared, frozen.pb next to the checkpoint has other weights"
+
+
+def test_a_graph_with_the_same_weights_and_other_outputs_is_an_error(with_graph, tmp_path):
+    graph = tf.GraphDef.FromString((with_graph / "frozen.pb").read_bytes())
+    for node in graph.node:
+        if node.op.startswith("FusedBatchNorm"):
+            node.attr["epsilon"].f = 0.1
+    (with_graph / "frozen.pb").write_bytes(graph.SerializeToString())
+    output = tmp_path / "m.keras"
+    result = CliRunner().invoke(main, ["convert", str(with_graph / "model.ckpt"), "-o", str(output)])
+    assert result.exit_code == 1 and not output.exists()
 
 
 def test_a_graph_in_training_mode_gives_its_weights(tmp_path):
