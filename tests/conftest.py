@@ -93,7 +93,7 @@ SAMPLES = {
     "test_convert_sources.py::": NETWORK,
     "test_build_first_stride.py::test_every_endpoint": "mobilenet_v2",
     "test_build_published.py::test_the_": "025_128|035_96|140_224|inception",
-    "test_docs.py::test_code_runs": "README|parity",
+    "test_docs.py::test_code_runs": "README|parity|packages|trust",
     "test_hub_export.py::": MOBILENETS,
     "test_hub_modules.py::": MOBILENETS,
     "test_oracle.py::test_inference": "mobilenet_v1_025_128|x_v2_0.2|x_iv2_0.5",

@@ -8,14 +8,16 @@ import mobilenets
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
+from tests.test_convert_parity import variant_of
 
 
 def failures(name, seeds, folder):
     info = mobilenets.get_model_info(name)
-    variables = made_up_variables(variable_shapes(info.family, info.depth_multiplier))
+    options = {"depth_multiplier": info.depth_multiplier, "variant": variant_of(info)}
+    variables = made_up_variables(variable_shapes(info.family, **options))
     size = info.image_size
     path = folder / "frozen.pb"
-    freeze(path, info.family, variables, depth_multiplier=info.depth_multiplier, image_size=size)
+    freeze(path, info.family, variables, image_size=size, **options)
     model = converters.convert(variables, name=name)
     reports = {}
     for seed in seeds:
