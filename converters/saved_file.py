@@ -67,10 +67,9 @@ def verify_file(conversion: Conversion, file: str | pathlib.Path, name: str, par
                     report = verify_outputs(name, model, graph, conversion.source, partial=partial, scope=scope)
                     if conversion.new_head:
                         report = _without_logits(report)
-                    is_source = _is_source(graph, conversion.origin)
                     if not report.passed and conversion.graph.trains:
                         outcome["outputs"]["result"] = TRAINS
-                    elif not report.passed and not is_source and _has_other_weights(graph, model, conversion):
+                    elif not report.passed and _is_of_another(graph, model, conversion):
                         outcome["outputs"]["result"] = OTHER_WEIGHTS.format(graph.name)
                     else:
                         reports.append(report)
@@ -115,8 +114,14 @@ def _without_logits(report: Report) -> Report:
     return dataclasses.replace(report, rows=rows, notes=(*report.notes, note))
 
 
-def _has_other_weights(graph: pathlib.Path, model, conversion: Conversion) -> bool:
-    """Whether a graph next to a checkpoint is of other values, such as those of another step or without averages."""
+def _is_of_another(graph: pathlib.Path, model, conversion: Conversion) -> bool:
+    """Whether a graph that only lies in the folder of the checkpoint has other weights, those of another step perhaps.
+
+    A folder or an archive as the source includes its graph, so there it is an error.
+    """
+    path = pathlib.Path(str(conversion.origin))
+    if path.is_dir() or checkpoints.is_archive(path) or _is_source(graph, conversion.origin):
+        return False
     dropped = conversion.background_dropped
     try:
         with open_source(graph) as variables:
