@@ -46,8 +46,10 @@ def save_model(
     with checkpoints.replacing_all([manifest_path(path), path], check) as (manifest_file, model_file):
         conversion.model.save(model_file)
         drop_new_arguments(model_file)
-        with Source(conversion.origin).unpacked():
-            verification = verify_file(conversion, model_file, str(path), partial) if verify else None
+        verification = None
+        if verify:
+            with Source(conversion.origin).unpacked():
+                verification = verify_file(conversion, model_file, str(path), partial)
         manifest = manifest_of(conversion, verification)
         add_manifest(model_file, manifest)
         manifest_file.write_text(text_of(manifest))

@@ -83,3 +83,8 @@ def dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def variant_of(info):
+    """The variant of a MobileNet V3 as the oracle has it; other families ignore it."""
+    return info.options.get("variant", "large") + "_minimalistic" * info.options.get("minimalistic", False)

@@ -10,6 +10,7 @@ import checkpoints
 import converters
 import mobilenets
 from mobilenets import SCOPES
+from tests.networks import variant_of
 from tests.oracle.recipes import made_up_images, made_up_variables
 from tests.oracle.run import run, variable_shapes
 
@@ -19,11 +20,6 @@ TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 @functools.lru_cache(maxsize=2)
 def variables_of(family, multiplier, variant):
     return made_up_variables(variable_shapes(family, multiplier, variant=variant))
-
-
-def variant_of(info):
-    """The variant of a MobileNet V3 as the oracle has it; other families ignore it."""
-    return info.options.get("variant", "large") + "_minimalistic" * info.options.get("minimalistic", False)
 
 
 def outputs_of(model, images, dtype):

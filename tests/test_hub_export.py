@@ -16,9 +16,9 @@ import mobilenets
 from converters import ConversionError
 from converters.cli import main
 from converters.parity.outputs import own_outputs
+from tests.networks import variant_of
 from tests.oracle.recipes import made_up_images, made_up_variables
 from tests.oracle.run import variable_shapes
-from tests.test_convert_parity import variant_of
 
 TOLERANCE = 1e-5
 # V2 and V3 keep their size; the others take any, whatever the model was built for.

@@ -5,10 +5,10 @@ import pytest
 
 import converters
 import mobilenets
+from tests.networks import variant_of
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
-from tests.test_convert_parity import variant_of
 
 
 def failures(name, seeds, folder):
