@@ -88,3 +88,12 @@ def dtype_policy(name: str) -> Iterator[None]:
 def variant_of(info):
     """The variant of a MobileNet V3 as the oracle has it; other families ignore it."""
     return info.options.get("variant", "large") + "_minimalistic" * info.options.get("minimalistic", False)
+
+
+# The published sizes of a network differ in the shape of the images alone; this is each at its smallest.
+ONE_SIZE_OF_EACH = list(
+    {
+        (info.family, info.depth_multiplier, variant_of(info)): info.name
+        for info in sorted(map(mobilenets.get_model_info, mobilenets.list_models()), key=lambda info: -info.image_size)
+    }.values()
+)

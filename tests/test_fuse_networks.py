@@ -1,4 +1,4 @@
-"""Fused models compared with the original ones at every endpoint of all published models."""
+"""Fused models compared with the original ones at every endpoint of all published networks."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 import converters
 import mobilenets
-from tests.networks import ANY_SIZE, CONSTRUCTORS, dtype_policy, set_weights, slim_weights
+from tests.networks import ANY_SIZE, CONSTRUCTORS, ONE_SIZE_OF_EACH, dtype_policy, set_weights, slim_weights
 from tests.oracle import made_up_images, made_up_variables
 
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
@@ -44,8 +44,8 @@ def batch_norms(model: keras.Model) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("name", mobilenets.list_models())
-def test_every_endpoint_of_every_model(name, dtype):
+@pytest.mark.parametrize("name", ONE_SIZE_OF_EACH)
+def test_every_endpoint_of_every_published_network(name, dtype):
     with dtype_policy(dtype):
         model = with_weights(mobilenets.build(name))
     variables = {key: keras.ops.convert_to_numpy(weight) for key, weight in slim_weights(model).items()}

@@ -45,6 +45,15 @@ def frozen(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def hub_module(tmp_path_factory):
+    """The same with a hub module in place of the frozen graph."""
+    variables, model = models("mobilenet_v2")
+    path = tmp_path_factory.mktemp("faults") / "module"
+    write_tf2_module(path, "mobilenet_v2", variables, FAMILIES["mobilenet_v2"], SIZE)
+    return model, path, open_hub_module(path).run(IMAGES)
+
+
+@pytest.fixture(scope="module")
 def real(shared):
     """The real MobileNet V1 and Google's frozen graph of it."""
     folder = shared / "real" / "mobilenet_v1_0.25_128"
@@ -92,16 +101,13 @@ def test_what_float32_cannot_see_float64_does(fault, frozen):
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found_by_a_hub_module(fault, tmp_path_factory):
-    variables, model = models("mobilenet_v2")
+def test_a_fault_is_found_by_a_hub_module(fault, hub_module):
+    model, path, reference = hub_module
     if not applicable(fault, model):
         return
-    path = tmp_path_factory.getbasetemp() / "module"
-    if not path.exists():
-        write_tf2_module(path, "mobilenet_v2", variables, FAMILIES["mobilenet_v2"], SIZE)
     wrong = FAULTS[fault](model)
     report = converters.verify(wrong, path, IMAGES)
-    if old_rule(wrong, open_hub_module(path).run(IMAGES), IMAGES):
+    if old_rule(wrong, reference, IMAGES):
         assert not report.passed
     assert fault in WITHIN_ROUNDING or not report.passed
 
