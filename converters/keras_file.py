@@ -13,6 +13,7 @@ from converters.keras_archive import check_archive
 from converters.manifest import configured_structure, differing_variables, published_in
 from converters.manifest_file import manifest_path, manifests_of
 from converters.old_keras import version_note
+from converters.output_sizes import check_outputs
 from converters.structure import structure, structure_differences
 from converters.variable_limit import limited_variables
 from converters.weights import slim_variables
@@ -101,6 +102,7 @@ def open_keras_file(path: str | pathlib.Path) -> keras.Model:
             f"{path} is refused, because its layers have variables of more than {most} bytes: the bytes of the "
             f"weights in the file and {EXTRA_BYTES}."
         )
+    check_outputs(model, path)
     return model
 
 

@@ -22,13 +22,14 @@ def is_prepared(model: keras.Model) -> bool:
     return any(isinstance(layer, PREPARATION) for layer in model.layers)
 
 
-def flat(model: keras.Model) -> keras.Model:
+def flat(model: keras.Model, *, input_shape: tuple[int | None, ...] | None = None) -> keras.Model:
     """Returns a copy of a model with the layers of its inner models in place of these, and with the same weights.
 
     Layers that only resize or crop the images are left out, so the copy takes images of the network's own size.
 
     Args:
         model: a functional or sequential model with one input, inner models included; it is not changed.
+        input_shape: of the copy's images; by default the network's own.
 
     Raises:
         ValueError: if a part of the model is neither functional nor sequential, or two layers have the same name.
@@ -42,7 +43,7 @@ def flat(model: keras.Model) -> keras.Model:
     copies = Copies()
     size = _prepared_shape(model)
     image = model.inputs[0]
-    inputs = keras.Input(size or image.shape[1:], dtype=image.dtype, name=image.name.split(":")[0])
+    inputs = keras.Input(input_shape or size or image.shape[1:], dtype=image.dtype, name=image.name.split(":")[0])
     with without_random_values():
         copy = keras.Model(inputs, copies.run(model, inputs), name=model.name)
     copies.set_weights()

@@ -26,6 +26,7 @@ from converters import keras_archive
 from converters.graph_facts import graph_facts
 from converters.graphs.nodes import by_name, read_graph
 from converters.keras_archive import check_archive
+from converters.keras_file import open_keras_file
 from converters.variable_limit import limited_variables
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
@@ -240,6 +241,34 @@ def test_a_keras_file_of_repeated_work(saved, tmp_path):
     config = {"module": "keras", "class_name": "Sequential", "registered_name": None}
     config["config"] = {"name": "net", "layers": [keras.saving.serialize_keras_object(layer)]}
     refused(saved, tmp_path, config, r"has \d+ layers, more than 600")
+
+
+OUTPUTS = {
+    "one": (224, [keras.layers.UpSampling2D(10**4)]),
+    "any size": (None, [keras.layers.UpSampling2D(10**4)]),
+    "several": (None, [keras.layers.UpSampling2D(100), keras.layers.UpSampling2D(100)]),
+    "padding": (None, [keras.layers.ZeroPadding2D(10**5)]),
+    "resized": (None, [keras.layers.Resizing(10**5, 10**5)]),
+    "channels": (224, [keras.layers.Conv2D(10**5, 1)]),
+    "in a model": (None, [keras.Sequential([keras.layers.UpSampling2D(100), keras.layers.UpSampling2D(100)])]),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_keras_file_of_a_huge_output(tmp_path, name):
+    side, layers = OUTPUTS[name]
+    model = keras.Sequential([keras.Input((side, side, 3)), *layers, keras.layers.GlobalAveragePooling2D()])
+    model.save(tmp_path / "x.keras")
+    with pytest.raises(converters.ConversionError, match=r"output of its layer \S+ has \d+ values for one image"):
+        open_keras_file(tmp_path / "x.keras")
+
+
+@pytest.mark.parametrize("side", [2016, None])
+def test_outputs_of_networks_are_not_huge(tmp_path, side):
+    images = keras.Input((side, side, 3))
+    model = keras.Model(images, mobilenets.MobileNetV1(1.0, (None, None, 3))(keras.layers.ZeroPadding2D(1)(images)))
+    model.save(tmp_path / "x.keras")
+    assert open_keras_file(tmp_path / "x.keras").count_params() == model.count_params()
 
 
 def weights_file(**options):
