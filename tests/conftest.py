@@ -17,7 +17,7 @@ from tests.file_server import serving
 # What `make test` leaves to `.ci/run` and `make test-all`: patterns of tests that take seconds each, and whose claim
 # another case or a cheaper test makes too.
 LEFT_OUT = [
-    r"test_backends.py::test_(images|dtype_policies.*\[(float16|mixed)|inference_function.*keras)",
+    r"test_backends.py::test_(images|fit_under|dtype_policies.*\[(float16|mixed)|inference_function.*keras)",
     r"test_benchmarks.py::test_(latency|savings)",
     r"test_build_first_stride.py::(test_every_endpoint.*(None|1|2|8)\]|test_two|.*(v1|v3|inception_v2)\])",
     r"test_build_golden.py::.*(iv2|v3|inception|140_224|100_224|x_v2_(0.2|0.9|os)|075|float32.*x_v)",
