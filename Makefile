@@ -8,17 +8,21 @@ QUICK ?=
 # A section, for `make bench` of that one alone.
 ONLY ?=
 
-.PHONY: help demo test test-ci test-all test-backends test-versions coverage lint format docs bench clean
+.PHONY: help demo test test-ci test-all seconds test-backends test-transformers test-versions coverage lint format docs bench clean
 
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
-	@echo "make test                     the tests that take minutes together; make test-ci and make test-all run more"
+	@echo "make test                     the tests that are quick, in minutes; make test-ci and make test-all run more"
 	@echo "make test-backends            a sample on JAX and on PyTorch, each without TensorFlow, in .venv-jax and .venv-torch"
+	@echo "make test-transformers        models that transformers makes and runs, in .venv-transformers"
 	@echo "make test-versions            the same also with the oldest versions and with the newest Python"
 	@echo "make coverage                 all tests, and the share of lines that they run"
 	@echo "make lint | make format       check the style and the types, or mend the style"
 	@echo "make docs                     the site of the documentation, in site/"
 	@echo "make bench [QUICK=1] [ONLY=jobs]  measure, side by side; results in benchmarks/results"
+
+# Two processes, each of which takes whole files, in the order of tests/conftest.py.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .venv/%.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,14 +34,18 @@ demo: .venv/oracle.installed
 	$(BIN)/python -m examples.demo $(CHECKPOINT)
 
 test: .venv/test.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not slow"
+	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
 # What has to pass before a change lands.
 test-ci: .venv/test.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+	$(BIN)/python -m pytest $(TWO) -m "not slowest"
 
 test-all: .venv/test.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(TWO)
+
+# All tests, on a quiet machine: writes the seconds that decide what `make test` runs.
+seconds: .venv/test.installed
+	$(BIN)/python -m pytest $(TWO) --record-seconds
 
 # Environments without TensorFlow. PyTorch's build for CUDA is several GB: PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS may name
 # a place with one for CPUs, and TORCH a version that is there.
@@ -50,8 +58,16 @@ TORCH ?= torch>=2.2,<2.14
 	@touch $@
 
 test-backends: .venv-jax/installed .venv-torch/installed
-	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -m "not long" tests/test_backends.py
-	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -m "not long" tests/test_backends.py
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/test_backends.py
+	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/test_backends.py
+
+.venv-transformers/installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --editable '.[test]' '$(TORCH)' 'transformers>=4.40'
+	@touch $@
+
+test-transformers: .venv-transformers/installed
+	.venv-transformers/bin/python -m pytest tests/test_export_transformers.py tests/test_checkpoints_transformers.py
 
 # The lowest versions of pyproject.toml, and the newest Python for which TensorFlow has wheels.
 PYTHON_OLDEST ?= python3.10
@@ -69,12 +85,12 @@ SAMPLE := tests/test_backends.py tests/test_old_keras.py
 	@touch $@
 
 test-versions: test-backends .venv-oldest/installed .venv-newest/installed
-	.venv-oldest/bin/python -m pytest -m "not long" $(SAMPLE)
-	.venv-newest/bin/python -m pytest -m "not long" $(SAMPLE)
+	.venv-oldest/bin/python -m pytest $(SAMPLE)
+	.venv-newest/bin/python -m pytest $(SAMPLE)
 
 # All tests, with the share of lines that they run. Its floor is in pyproject.toml.
 coverage: .venv/coverage.installed
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term
 
 # An environment of its own, without TensorFlow: only what checks the style and the types.
 .venv-lint/installed: pyproject.toml
@@ -105,4 +121,4 @@ bench: .venv/bench.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 clean:
-	rm -rf .venv .venv-lint .venv-docs .venv-jax .venv-torch .venv-oldest .venv-newest site site-pages build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-lint .venv-docs .venv-jax .venv-torch .venv-transformers .venv-oldest .venv-newest site site-pages build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -25,7 +25,6 @@ from tests.networks import SCOPES, dtype_policy, golden_network, slim_weights
 BACKEND = keras.backend.backend()
 INFERENCE = [case for case in golden.CASES if not case.startswith("t_")]
 TRAINING = [case for case in golden.CASES if case.startswith("t_")]
-SMALL = ("x_v1_0.33_129x97", "x_v2_0.2_96x96", "t_v2_035_96")
 # The largest rounding of an endpoint, as a share of its largest value, of the float32 model on TensorFlow, measured
 # against the float64 values on record. The weights of these cases are made up and round more than real ones.
 ROUNDING = {
@@ -41,11 +40,7 @@ SHAPES = mobilenets.variable_shapes("mobilenet_v1", 0.25)
 PARAMETERS = sum(int(np.prod(shape)) for shape in SHAPES.values())
 
 
-def cases(names):
-    return [pytest.param(name, marks=() if name in SMALL else pytest.mark.long) for name in names]
-
-
-@pytest.mark.parametrize("case", cases(INFERENCE))
+@pytest.mark.parametrize("case", INFERENCE)
 def test_every_endpoint_in_float32(case):
     """By the rule of the proof: no further from slim in float64 than rounding explains."""
     meta, arrays = golden.load(case)
@@ -104,8 +99,8 @@ def train_once(model, images, constants):
     return float(loss), arrays, moving
 
 
-@pytest.mark.parametrize("bessel", [pytest.param(False, marks=pytest.mark.long), True])
-@pytest.mark.parametrize("case", cases(TRAINING))
+@pytest.mark.parametrize("bessel", [False, True])
+@pytest.mark.parametrize("case", TRAINING)
 def test_one_step_of_training(case, bessel):
     """Loss, gradients and moving statistics next to slim's in float64, whose moving variances are biased."""
     meta, _ = golden.load(case)
@@ -203,7 +198,7 @@ def test_what_needs_tensorflow_says_so(folder, arguments, monkeypatch):
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize("format", ["safetensors", pytest.param("keras-applications", marks=pytest.mark.long)])
+@pytest.mark.parametrize("format", ["safetensors", "keras-applications"])
 def test_exports_of_every_backend(folder, format):
     suffix = {"safetensors": ".safetensors", "keras-applications": ".h5"}[format]
     exported = run("export", folder / "model.keras", folder / f"x{suffix}", "--format", format)

@@ -47,6 +47,7 @@ print(sorted({"keras", "tensorflow", "jax", "torch"} & set(sys.modules)))
     assert run(code).strip() == "[]"
 
 
+@pytest.mark.core
 def test_public_names_are_importable_and_documented():
     code = """
 import mobilenets
@@ -105,7 +106,6 @@ for case in ("x_v1_os8", "x_v2_0.9_97x129", "x_iv2_1.0_192x160"):
 """
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_networks_on_other_backends(backend):
     if importlib.util.find_spec(backend) is None:

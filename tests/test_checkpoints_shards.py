@@ -111,7 +111,7 @@ def packed(folder, path, inside):
 
 @pytest.mark.parametrize(
     ("name", "inside", "sharded"),
-    [pytest.param("x.tgz", "", False, marks=pytest.mark.long), ("x.zip", "a/b/", False), ("x.tar.gz", "model/", True)],
+    [("x.tgz", "", False), ("x.zip", "a/b/", False), ("x.tar.gz", "model/", True)],
 )
 def test_a_folder_in_an_archive(tmp_path, name, inside, sharded, monkeypatch):
     """With everything that its configuration says: image size and output stride."""

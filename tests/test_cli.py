@@ -90,6 +90,7 @@ def test_info_prints_the_known_facts(name):
     assert ("million" in shown) == (info.published_macs_millions is not None)
 
 
+@pytest.mark.core
 def test_convert_writes_model_and_manifest(checkpoint, tmp_path, variables):
     output = tmp_path / "model.keras"
     result = invoke("convert", checkpoint, "-o", output)

@@ -47,7 +47,7 @@ def test_the_softmax_is_over_the_rest(both):
     np.testing.assert_allclose(aligned_output("x/Predictions", p, q.shape), q, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["mobilenet_v2", pytest.param("inception_v2", marks=pytest.mark.long)])
+@pytest.mark.parametrize("family", ["mobilenet_v2", "inception_v2"])
 def test_other_families(family):
     variables = made_up_variables(variable_shapes(family, 0.35))
     model = converters.conversion_of(variables, input_shape=(64, 64, 3), background=False).model
@@ -85,7 +85,6 @@ def test_another_number_of_classes(tmp_path):
     assert result.exit_code == 2 and "--num-classes" in result.stderr
 
 
-@pytest.mark.long
 def test_the_command_with_a_checkpoint(tmp_path):
     checkpoints.save_checkpoint(V1, tmp_path / "net.ckpt")
     output = tmp_path / "model.keras"
@@ -113,7 +112,6 @@ def test_a_new_layer_of_1000_classes_is_not_the_published_one(tmp_path):
     assert not converters.verify(tmp_path / "model.keras", tmp_path / "net.ckpt").passed
 
 
-@pytest.mark.long
 def test_the_outputs_of_a_frozen_graph(tmp_path):
     freeze(tmp_path / "net.pb", "mobilenet_v1", V1, depth_multiplier=0.25, image_size=32)
     result = invoke("convert", tmp_path / "net.pb", "-o", tmp_path / "model.keras", "--classes", 1000, "--json")
@@ -123,7 +121,6 @@ def test_the_outputs_of_a_frozen_graph(tmp_path):
     assert report.passed and {"MobilenetV1/Logits", "MobilenetV1/Predictions", "default"} & names
 
 
-@pytest.mark.long
 def test_the_panda_with_its_label(shared, tmp_path):
     """From real weights, without a download: the label and the published graph."""
     source = shared / "real" / "mobilenet_v1_0.25_128"

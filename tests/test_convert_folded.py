@@ -102,10 +102,9 @@ def folded_by_hand(variables):
 KINDS = {"wholly": wholly_folded, "partly": partly_folded, "constants without names": not_folded}
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "family", ["mobilenet_v1", *(pytest.param(f, marks=pytest.mark.long) for f in ("mobilenet_v2", "inception_v2"))]
-)
+@pytest.mark.parametrize("family", ["mobilenet_v1", "mobilenet_v2", "inception_v2"])
 def test_a_folded_graph_gives_a_folded_model_with_the_same_outputs(tmp_path, family, kind):
     path = tmp_path / "folded.pb"
     path.write_bytes(KINDS[kind](path, family).SerializeToString())

@@ -82,11 +82,11 @@ def interpreted(path, image):
     ("family", "options"),
     [
         ("mobilenet_v1", {}),
-        pytest.param("mobilenet_v2", {}, marks=pytest.mark.long),
-        pytest.param("mobilenet_v3", {"variant": "large"}, marks=pytest.mark.long),
-        pytest.param("mobilenet_v3", {"variant": "small"}, marks=pytest.mark.long),
-        pytest.param("mobilenet_v3", {"variant": "small_minimalistic"}, marks=pytest.mark.long),
-        pytest.param("inception_v2", {}, marks=pytest.mark.long),
+        ("mobilenet_v2", {}),
+        ("mobilenet_v3", {"variant": "large"}),
+        ("mobilenet_v3", {"variant": "small"}),
+        ("mobilenet_v3", {"variant": "small_minimalistic"}),
+        ("inception_v2", {}),
     ],
     ids=str,
 )
@@ -120,10 +120,10 @@ def test_a_wrong_weight_fails(tmp_path):
     ("family", "options"),
     [
         ("mobilenet_v1", {}),
-        pytest.param("mobilenet_v3", {"variant": "small"}, marks=pytest.mark.long),
-        pytest.param("mobilenet_v3", {"variant": "small", "head": "feature_map"}, marks=pytest.mark.long),
-        pytest.param("mobilenet_v3", {"minimalistic": True, "head": "feature_vector"}, marks=pytest.mark.long),
-        pytest.param("inception_v2", {}, marks=pytest.mark.long),
+        ("mobilenet_v3", {"variant": "small"}),
+        ("mobilenet_v3", {"variant": "small", "head": "feature_map"}),
+        ("mobilenet_v3", {"minimalistic": True, "head": "feature_vector"}),
+        ("inception_v2", {}),
     ],
     ids=str,
 )
@@ -171,10 +171,11 @@ def test_the_real_grayscale_model_agrees_at_every_endpoint(tmp_path):
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.core
 @real
 @pytest.mark.parametrize(
     "path",
-    [V1_8_BIT, pytest.param(V2_8_BIT, marks=pytest.mark.long), pytest.param(V3_8_BIT, marks=pytest.mark.long)],
+    [V1_8_BIT, V2_8_BIT, V3_8_BIT],
     ids=["v1", "v2", "v3"],
 )
 def test_a_real_8_bit_model_agrees(tmp_path, path):

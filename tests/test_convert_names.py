@@ -123,12 +123,7 @@ def test_other_networks_are_named(name, kind):
 # Entries that only training needs.
 
 
-LONG = pytest.mark.long
-
-
-@pytest.mark.parametrize(
-    "optimizer", ["adadelta", pytest.param("ftrl", marks=LONG), pytest.param("centered rmsprop", marks=LONG)]
-)
+@pytest.mark.parametrize("optimizer", ["adadelta", "ftrl", "centered rmsprop"])
 def test_checkpoints_of_slims_trainer_with_its_optimizers(optimizer, tmp_path, monkeypatch):
     optimizers = {
         "adadelta": lambda: tf.train.AdadeltaOptimizer(0.01, rho=0.95, epsilon=1.0),
@@ -262,9 +257,9 @@ def test_a_second_head_is_set_aside_and_named(scope, tmp_path):
     ("weights", "biases"),
     [
         ("MobilenetV2/Logits/weights", "MobilenetV2/Logits/biases"),
-        pytest.param("MobilenetV2/Logits/Conv2d_1c_1x1/weights", "MobilenetV2/Logits/Conv2d_1c_1x1/biases", marks=LONG),
+        ("MobilenetV2/Logits/Conv2d_1c_1x1/weights", "MobilenetV2/Logits/Conv2d_1c_1x1/biases"),
         ("final_retrain_ops/weights/final_weights", "final_retrain_ops/biases/final_biases"),
-        pytest.param("final_training_ops/weights/final_weights", "final_training_ops/biases/final_biases", marks=LONG),
+        ("final_training_ops/weights/final_weights", "final_training_ops/biases/final_biases"),
         ("classifier/dense/kernel", "classifier/dense/bias"),
     ],
 )

@@ -63,10 +63,8 @@ RENAMINGS = {
 
 
 @pytest.mark.parametrize("renaming", RENAMINGS)
-@pytest.mark.parametrize(
-    "family", ["mobilenet_v1", *(pytest.param(f, marks=pytest.mark.long) for f in ("mobilenet_v2", "inception_v2"))]
-)
-@pytest.mark.parametrize("has_names", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.parametrize("family", ["mobilenet_v1", "mobilenet_v2", "inception_v2"])
+@pytest.mark.parametrize("has_names", [True, False])
 def test_a_renamed_scope_in_a_graph(tmp_path, family, renaming, has_names):
     original, path = tmp_path / "original.pb", tmp_path / "renamed.pb"
     graph = frozen(original, family)
@@ -87,7 +85,6 @@ def test_a_renamed_scope_in_a_graph(tmp_path, family, renaming, has_names):
     assert all((ours[name] == theirs[name]).all() for name in theirs)
 
 
-@pytest.mark.long
 def test_of_two_networks_in_a_graph_the_named_one_is_read_and_run(tmp_path):
     graph = renamed(frozen(tmp_path / "a.pb", seed=1), lambda name: f"one/{name}" if "Mobilenet" in name else name)
     other = renamed(frozen(tmp_path / "b.pb", seed=2), lambda name: f"two/{name}" if "Mobilenet" in name else name)
@@ -133,7 +130,6 @@ def test_a_bad_graph_in_an_archive_is_named_by_its_archive(tmp_path):
         converters.convert(archive)
 
 
-@pytest.mark.long
 def test_an_archive_of_one_litert_model(tmp_path):
     pytest.importorskip("ai_edge_litert")
     from tests.test_convert_litert import converted_by_tensorflow

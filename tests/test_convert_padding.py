@@ -39,7 +39,7 @@ def explicitly_padded(path, family):
     return path
 
 
-@pytest.mark.parametrize("family", ["mobilenet_v1", pytest.param("mobilenet_v2", marks=pytest.mark.long)])
+@pytest.mark.parametrize("family", ["mobilenet_v1", "mobilenet_v2"])
 def test_explicit_padding_is_read_from_the_graph(tmp_path, family):
     graph = explicitly_padded(tmp_path / "frozen.pb", family)
     conversion = converters.conversion_of(graph)

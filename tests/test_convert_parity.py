@@ -38,6 +38,7 @@ def dtype(request):
     keras.backend.clear_session()
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("name", mobilenets.list_models())
 def test_every_endpoint(name, dtype, tmp_path):
     info = mobilenets.get_model_info(name)

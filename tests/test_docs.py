@@ -64,7 +64,6 @@ def test_code_runs(page, files, tmp_path, monkeypatch):
         assert (tmp_path / "here" / "module" / "saved_model.pb").is_file()
 
 
-@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::converters.ConversionWarning")
 def test_the_recipe_of_fine_tuning_learns_from_published_weights(shared, tmp_path, monkeypatch):
     checkpoint = shared / "real" / "mobilenet_v1_0.25_128" / "mobilenet_v1_0.25_128.ckpt"

@@ -13,7 +13,6 @@ from tests.embedding_job import SIZES, write_images, write_model
 
 # Beam brings other versions of packages that TensorFlow shares; install the extra `beam` to run these.
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="the extra `beam` is not installed"),
 ]
 

@@ -13,7 +13,6 @@ from tests.killing import FILE_WORK, kill_at_random_points
 LOADED = ("tests.embedding_job", "converters.images.pipeline", "converters.images.embedding_files", "keras.src.saving")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_a_killed_job(tmp_path, suffix):
     if suffix == ".parquet":

@@ -4,7 +4,6 @@ import re
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
@@ -15,7 +14,6 @@ from examples.shapes import CLASSES, make_shapes
 from tests.oracle.files import write_checkpoint
 
 
-@pytest.mark.long
 def test_fine_tuning_learns_and_is_reloaded(tmp_path):
     result = CliRunner().invoke(fine_tune, ["--output", str(tmp_path), "--epochs", "6"])
     assert result.exit_code == 0, result.output

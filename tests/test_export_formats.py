@@ -13,7 +13,6 @@ from tests.oracle import made_up_images, made_up_variables
 
 # OpenVINO is an optional extra; the other runtimes come with the tests.
 # They take minutes: `make test-all` runs them.
-pytestmark = pytest.mark.long
 
 OPENVINO = pytest.param(
     "openvino",

@@ -29,7 +29,6 @@ def test_the_range_of_the_whole_model(family):
         assert image_range(keras.Model(image, keras.layers.Dense(5)(inner(scaled)))) == (0, 255)
 
 
-@pytest.mark.long
 def test_full_integer_with_a_fixed_batch(tmp_path):
 
     inner = network("mobilenet_v1")

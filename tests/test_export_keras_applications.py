@@ -49,7 +49,6 @@ def test_classifiers(family, multiplier, classes, tmp_path):
     assert np.asarray(softmax(made_up_images(64, 64))).sum() == pytest.approx(len(made_up_images(64, 64)), rel=1e-4)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("family", THEIRS)
 @pytest.mark.parametrize(("head", "pooling"), [("feature_vector", "avg"), ("feature_map", None)])
 def test_heads_without_logits(family, head, pooling, tmp_path):
@@ -61,7 +60,6 @@ def test_heads_without_logits(family, head, pooling, tmp_path):
     np.testing.assert_allclose(np.asarray(theirs(images)), np.asarray(model(images)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("multiplier", [0.35, 0.5, 0.75, 1.0, 1.3, 1.4])
 def test_every_published_multiplier_of_v2_and_1000_classes(multiplier, tmp_path):
     model = network("mobilenet_v2", multiplier, num_classes=1000, input_shape=(96, 65, 3))
@@ -154,7 +152,6 @@ def test_the_command(tmp_path):
     assert "was run with keras" in result.stdout and "largest difference is" in result.stdout
 
 
-@pytest.mark.long
 def test_moving_statistics_are_those_of_keras_applications(shared, tmp_path):
     """Those of a genuine hub module and of the file that keras.applications downloads.
 

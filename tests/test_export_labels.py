@@ -75,7 +75,6 @@ def test_the_metadata_by_their_schema(image_range, mean, deviation, channels, co
     assert data[field(data, file, 2)] == 2  # TENSOR_AXIS_LABELS
 
 
-@pytest.mark.long
 def test_packed_labels_and_the_contract(tmp_path):
     schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
     model = write_model(tmp_path / "model.keras", num_classes=5)
@@ -118,7 +117,6 @@ def test_labels_that_do_not_fit(tmp_path, labels, format, sentence):
     assert not np.any([path.name.startswith("m") for path in tmp_path.iterdir()])
 
 
-@pytest.mark.long
 def test_the_ends_of_an_onnx_file_are_named(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("tf2onnx")

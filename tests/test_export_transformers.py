@@ -56,7 +56,8 @@ def test_a_written_folder_is_read_again_bit_for_bit(family, multiplier, tmp_path
     assert processor["image_mean"] == processor["image_std"] == [0.5] * 3
 
 
-LONG = [
+NETWORKS = [
+    ("mobilenet_v2", 0.35, {}),
     ("mobilenet_v1", 0.25, {"num_classes": 1001, "input_shape": (65, 97, 3)}),
     ("mobilenet_v1", 0.5, {"head": "feature_vector", "rescale_inputs": True}),
     ("mobilenet_v1", 1.0, {}),
@@ -69,10 +70,7 @@ LONG = [
 
 
 @needs_transformers
-@pytest.mark.parametrize(
-    ("family", "multiplier", "choices"),
-    [("mobilenet_v2", 0.35, {}), *(pytest.param(*case, marks=pytest.mark.long) for case in LONG)],
-)
+@pytest.mark.parametrize(("family", "multiplier", "choices"), NETWORKS)
 def test_transformers_computes_the_same(family, multiplier, choices, tmp_path):
     model = network(family, multiplier, **choices)
     result = converters.export(model, tmp_path / "x", "transformers")
@@ -82,6 +80,7 @@ def test_transformers_computes_the_same(family, multiplier, choices, tmp_path):
 
 
 MADE = [
+    ("mobilenet_v1", {"depth_multiplier": 0.25, "image_size": 96, "num_labels": 1001}),
     ("mobilenet_v1", {"depth_multiplier": 0.5, "image_size": 64, "num_labels": 5}),
     ("mobilenet_v1", {"depth_multiplier": 1.0, "image_size": 96, "num_labels": 1001}),
     ("mobilenet_v2", {"depth_multiplier": 0.35, "image_size": 96, "num_labels": 3}),
@@ -92,13 +91,7 @@ MADE = [
 
 
 @needs_transformers
-@pytest.mark.parametrize(
-    ("family", "config"),
-    [
-        ("mobilenet_v1", {"depth_multiplier": 0.25, "image_size": 96, "num_labels": 1001}),
-        *(pytest.param(*case, marks=pytest.mark.long) for case in MADE),
-    ],
-)
+@pytest.mark.parametrize(("family", "config"), MADE)
 def test_folders_that_transformers_makes(family, config, tmp_path):
     transformers_models.make(family, tmp_path / "x", **config)
     conversion = converters.conversion_of(tmp_path / "x")
@@ -112,7 +105,6 @@ def test_folders_that_transformers_makes(family, config, tmp_path):
 
 
 @needs_transformers
-@pytest.mark.long
 def test_the_network_alone(tmp_path):
     transformers_models.make("mobilenet_v2", tmp_path / "x", classifier=False, depth_multiplier=0.35, image_size=64)
     conversion = converters.conversion_of(tmp_path / "x")
@@ -121,7 +113,6 @@ def test_the_network_alone(tmp_path):
 
 
 @needs_transformers
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("family", "endpoints"), [("mobilenet_v1", "29 of the model's"), ("mobilenet_v2", "71 of the model's")]
 )
@@ -138,7 +129,6 @@ def test_the_command_compares_with_transformers(family, endpoints, tmp_path):
 
 
 @needs_transformers
-@pytest.mark.long
 def test_a_folder_whose_weights_transformers_does_not_find(tmp_path):
     transformers_folder.write_folder(network("mobilenet_v1", 0.25), tmp_path / "x")
     tensors = safetensors.numpy.load_file(tmp_path / "x" / "model.safetensors")
@@ -171,7 +161,6 @@ def test_what_transformers_cannot_build(family, multiplier, choices, sentence):
 
 
 @needs_transformers
-@pytest.mark.long
 def test_the_export_command(tmp_path):
     network("mobilenet_v1", 0.25).save(tmp_path / "model.keras")
     arguments = ["export", str(tmp_path / "model.keras"), str(tmp_path / "x"), "--format", "transformers"]

@@ -302,7 +302,6 @@ def test_a_repository_of_the_hugging_face_hub(tmp_path, monkeypatch):
     assert "mobilenets[huggingface]" in refused("hf://google/mobilenet_v2_1.0_224")
 
 
-@pytest.mark.long
 def test_a_genuine_module_is_fetched_by_its_handle(shared, tmp_path, monkeypatch):
     """From a storage on the loopback address: converted, and its outputs compared."""
     module = shared / "hub" / "mobilenet_v2_100_224_feature_vector"

@@ -42,7 +42,6 @@ def batch_norms(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("name", ONE_SIZE_OF_EACH)
 def test_every_endpoint_of_every_published_network(name, dtype):

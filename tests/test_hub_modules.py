@@ -48,6 +48,7 @@ def test_module_is_a_source(module):
     assert conversion.set_aside == {}
 
 
+@pytest.mark.core
 def test_every_output_agrees_in_inference_and_in_training(module):
     folder, family, _, size, variables, _ = module
     model = converters.convert(variables, input_shape=(size, size, 3))

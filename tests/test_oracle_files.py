@@ -10,7 +10,6 @@ from tests import oracle
 from tests.oracle import files
 
 # They take minutes: `make test-all` runs them.
-pytestmark = pytest.mark.long
 
 AVERAGE = "ExponentialMovingAverage"
 

@@ -16,7 +16,6 @@ from tests import oracle
 from tests.oracle import hub_modules
 
 # They take minutes: `make test-all` runs them.
-pytestmark = pytest.mark.long
 
 SIZE, CLASSES, MOMENTUM = 64, 11, 0.5
 MULTIPLIERS = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35, "inception_v2": 0.5}

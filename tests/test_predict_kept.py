@@ -81,7 +81,6 @@ def test_what_is_not_certain_is_left_to_tensorflow(tmp_path):
 
 
 @needs_litert
-@pytest.mark.long
 def test_the_second_run_needs_neither_tensorflow_nor_keras(tmp_path, cache):
     model = write_model(tmp_path / "model.keras", num_classes=11)
     images = write_images(tmp_path / "images", 3)
@@ -113,7 +112,6 @@ def test_the_second_run_needs_neither_tensorflow_nor_keras(tmp_path, cache):
 
 
 @needs_litert
-@pytest.mark.long
 def test_a_network_that_no_runtime_computes_is_tried_once(tmp_path, cache, monkeypatch):
     model = write_model(tmp_path / "model.keras", num_classes=11)
     (image,) = write_images(tmp_path / "images", 1)

@@ -107,7 +107,6 @@ def test_large_images_are_read_a_few_at_once(tmp_path, monkeypatch):
         np.testing.assert_allclose(image, mobilenets.preprocess(decode(path), 32), rtol=0, atol=1e-6)
 
 
-@pytest.mark.long
 def test_the_memory_of_large_images(tmp_path):
     """Two images of 144 million pixels, one after the other: 6 bytes per pixel at most, and TensorFlow itself."""
     PIL.Image.new("L", (12000, 12000), 200).save(tmp_path / "a.png", compress_level=1)

@@ -24,7 +24,6 @@ def check(infer, model):
         np.testing.assert_allclose(infer(images), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("ai_edge_litert") is None, reason="the extra `litert` is not installed")
 def test_litert_is_kept_in_the_cache_and_a_damaged_file_is_written_again(cache):
     model = network("mobilenet_v1")

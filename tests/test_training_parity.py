@@ -59,6 +59,7 @@ def relative(found, expected):
 NEGLIGIBLE = 1e-13
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(("family", "multiplier", "size"), FAMILIES)
 def test_float64_equals_live_slim(family, multiplier, size):
     variables = made_up_variables(variable_shapes(family, multiplier))

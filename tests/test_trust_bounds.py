@@ -407,7 +407,6 @@ print(now() - before)
 """
 
 
-@pytest.mark.long
 def test_convert_and_verify_stay_level(saved):
     """Measured after 20 times, and again after 200."""
     variables = checkpoints.load_variables(saved / "net.ckpt")
@@ -419,7 +418,6 @@ def test_convert_and_verify_stay_level(saved):
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 4 * 2**20  # KiB
 
 
-@pytest.mark.long
 def test_a_graph_of_many_nodes(saved, tmp_path):
     """Beside the network, which needs none of them; and more than any file may have."""
     path = tmp_path / "x.pb"

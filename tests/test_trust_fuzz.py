@@ -115,7 +115,7 @@ ALL = {small: 17, network: 3}  # mutants of each mutator
 FEW = {small: 4, network: 1}  # of HDF5, as each file starts a process
 RUNS = [
     *((name, FEW if name.startswith("HDF5") else ALL) for name in FORMATS),
-    *(pytest.param(name, ALL, marks=pytest.mark.long) for name in FORMATS if name.startswith("HDF5")),
+    *((name, ALL) for name in FORMATS if name.startswith("HDF5")),
 ]
 
 

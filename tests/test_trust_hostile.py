@@ -161,7 +161,6 @@ def test_it_is_refused_at_once(results, name):
     assert_refused(result, path, HOSTILE[name][2])
 
 
-@pytest.mark.long
 def test_an_archive_that_unpacks_to_gigabytes(tmp_path):
     """The reader gives up at 4 GiB: what lies behind is not unpacked, and little of it is ever in memory."""
     path = tmp_path / "x.tgz"

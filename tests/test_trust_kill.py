@@ -15,7 +15,6 @@ BODY = gzip.compress(random.Random(1).randbytes(3_000_000), mtime=0)
 LOADED = ("requests", "checkpoints.cache", "mobilenets.published")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("inside", "times", "gone_on"), [(FILE_WORK, 80, 4), ((), 20, 0)], ids=["file work", "anywhere"]
 )

@@ -19,7 +19,6 @@ LOADED = ("converters.cli", "converters.manifest", "converters.conversion", "con
 WRITING = (*FILE_WORK, "zipfile", "h5py", "keras.src.saving")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("inside", "times"), [(FILE_WORK, 30), (WRITING, 30)], ids=["file work", "writing"])
 def test_a_killed_conversion(tmp_path, inside, times):
     source = tmp_path / "net.ckpt"

@@ -18,7 +18,6 @@ from tests.oracle.recipes import made_up_variables
 
 LOADED = ("converters.cli", "converters.manifest", "converters.conversion", "converters.text", "tensorflow")
 PROGRAM = "converters.cli:main"
-pytestmark = pytest.mark.long
 
 
 @pytest.fixture

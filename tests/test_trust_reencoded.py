@@ -190,7 +190,7 @@ def outcome(path, checked):
     return "right"
 
 
-@pytest.mark.parametrize("number", [60, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [60, 1000])
 @pytest.mark.parametrize("kind", ["v1", "v2", "graph"])
 def test_it_is_refused_or_harmless(tmp_path, kind, number):
     if kind == "graph":

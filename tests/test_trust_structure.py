@@ -276,7 +276,7 @@ COUNTS = {
 }
 RUNS = [
     *((kind, few) for kind, (_, few) in COUNTS.items() if few),
-    *(pytest.param(kind, many, marks=pytest.mark.long) for kind, (many, _) in COUNTS.items()),
+    *((kind, many) for kind, (many, _) in COUNTS.items()),
 ]
 
 

@@ -39,11 +39,7 @@ def first(monkeypatch, work):
 @pytest.mark.parametrize(
     ("export", "name"),
     [
-        pytest.param(
-            lambda model, path, force: converters.export(model, path, "savedmodel", force=force),
-            "folder",
-            marks=pytest.mark.long,
-        ),
+        (lambda model, path, force: converters.export(model, path, "savedmodel", force=force), "folder"),
         (lambda model, path, force: export_variables(model, path, force), "net.safetensors"),
     ],
     ids=["folder", "file"],

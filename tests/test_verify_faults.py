@@ -26,7 +26,6 @@ EPSILON = {"epsilon 1.001e-3", "epsilon 1.001e-3 in one batch norm"}
 # An option of the constructor gives these networks, so equal weights say nothing against them: only outputs do.
 STRIDES_OF_AN_OPTION = {"first stride 1", "output stride 16"}
 FAMILIES = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35, "inception_v2": 0.25}
-SAMPLE = ("two kernels of equal shape swapped", "epsilon 1e-5", "images in [0, 1] taken as [-1, 1]", "all logits zero")
 IMAGES = made_up_images(SIZE, SIZE)
 
 
@@ -75,31 +74,23 @@ def check(fault, model, path, reference, images):
     assert weights.passed == (fault in STRIDES_OF_AN_OPTION)
 
 
-@pytest.mark.parametrize("fault", SAMPLE)
-def test_a_sample_is_found(fault, frozen):
-    check(fault, *frozen, IMAGES)
-
-
-@pytest.mark.long
+@pytest.mark.core
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found_with_made_up_weights(fault, frozen):
     check(fault, *frozen, IMAGES)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found_with_real_weights(fault, real):
     check(fault, *real)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("fault", sorted(WITHIN_ROUNDING))
 def test_what_float32_cannot_see_float64_does(fault, frozen):
     model, path, _ = frozen
     assert not converters.verify(FAULTS[fault](model), path, IMAGES, dtype="float64").passed
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found_by_a_hub_module(fault, hub_module):
     model, path, reference = hub_module

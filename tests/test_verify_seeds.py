@@ -26,7 +26,6 @@ def failures(name, seeds, folder):
     return [str(report) for report in reports.values() if not report.passed]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", mobilenets.list_models())
 def test_no_false_failure(name, tmp_path):
     assert not failures(name, range(10), tmp_path)

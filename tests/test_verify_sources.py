@@ -48,6 +48,7 @@ def test_a_checkpoint_has_no_graph(tmp_path):
     assert "137 variables of the saved file equal the source's bit for bit" in result.stdout
 
 
+@pytest.mark.core
 def test_a_frozen_graph_is_run(tmp_path):
     graph = graph_of(tmp_path / "frozen.pb", size=96)
     result = invoke("convert", graph, "-o", tmp_path / "m.keras", "--json")
@@ -123,6 +124,7 @@ def test_strides_of_a_meta_file_that_cannot_be_built(monkeypatch, tmp_path):
     assert "those of the published network" in manifest["verification"]["outputs"]["result"]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("changes", [[(2, 1)], [(4, 1), (6, 1)], [(1, 2)]])
 def test_other_strides_that_cannot_be_built_are_refused_with_both_shapes(changes, monkeypatch, tmp_path):
     strides(monkeypatch, *changes)
