@@ -19,7 +19,7 @@ from tests.file_server import serving
 # quickest case of each test if that took less than `LONG`, or if the test has the mark `core`. `make test-ci` runs the
 # quickest case of each test, and all that took less than `LONGER`.
 SECONDS_FILE = pathlib.Path(__file__).parent / "seconds.json"
-SHORT, LONG, LONGER = 0.3, 4.0, 8.0
+SHORT, LONG, LONGER = 0.3, 3.0, 8.0
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
