@@ -12,6 +12,7 @@ import checkpoints
 import mobilenets
 from checkpoints.plain_text import few
 from converters.errors import ConversionError
+from converters.image_sizes import DEFAULT_IMAGE_SIZE
 from converters.litert.reference import LiteRTReference
 from converters.network_files import is_hub_module
 from converters.opening import graph_file, is_folded, litert_file
@@ -187,7 +188,7 @@ def _images(
             )
         size.append(ours or theirs)
     if images is None:
-        height, width = (length or 224 for length in size)
+        height, width = (length or DEFAULT_IMAGE_SIZE for length in size)
         noise = np.random.default_rng(SEED).uniform(size=(2, height, width, channels)).astype(np.float32)
         return noise, f"On 2 images of {height}x{width} seeded noise (seed {SEED})."
     images = np.asarray(images)

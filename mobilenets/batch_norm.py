@@ -1,12 +1,12 @@
 """Batch norm as TF1's fused operation updates it, and changes to the batch norms of an existing model."""
 
 import gc
-from collections.abc import Iterator
 
 import keras
 from keras import ops
 
 from mobilenets.initial_values import without_random_values
+from mobilenets.nesting import all_layers
 from mobilenets.options import check_momentum
 
 
@@ -98,13 +98,13 @@ def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
         >>> mobilenets.set_batch_norm_momentum(model, 0.9)
     """
     check_momentum(momentum)
-    changed = {id(layer): layer for layer in _layers(model) if isinstance(layer, keras.layers.BatchNormalization)}
+    changed = {id(layer): layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)}
     for layer in changed.values():
         layer.momentum = momentum
     # A compiled training step contains the old momentum; Keras makes a new one when it is None. A layer does not know
     # the models that it is part of, so all living models are searched.
     for other in [model, *_living_models()]:
-        if other is model or any(id(layer) in changed for layer in _layers(other)):
+        if other is model or any(id(layer) in changed for layer in all_layers(other)):
             other.train_function = None
 
 
@@ -112,11 +112,3 @@ def _living_models() -> list[keras.Model]:
     # `type` instead of `isinstance`: the latter would wake lazy proxies.
     models = [thing for thing in gc.get_objects() if issubclass(type(thing), keras.Model)]
     return [model for model in models if getattr(model, "train_function", None) is not None]
-
-
-def _layers(model: keras.Model) -> Iterator[keras.Layer]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
-        else:
-            yield layer

@@ -1,7 +1,7 @@
 """Models that contain models, such as a network in a `keras.Sequential` with another head, as one flat model."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -22,14 +22,13 @@ def is_prepared(model: keras.Model) -> bool:
     return any(isinstance(layer, PREPARATION) for layer in model.layers)
 
 
-def flat(model: keras.Model, *, input_shape: tuple[int | None, ...] | None = None) -> keras.Model:
+def flat(model: keras.Model) -> keras.Model:
     """Returns a copy of a model with the layers of its inner models in place of these, and with the same weights.
 
     Layers that only resize or crop the images are left out, so the copy takes images of the network's own size.
 
     Args:
         model: a functional or sequential model with one input, inner models included; it is not changed.
-        input_shape: of the copy's images; by default the network's own.
 
     Raises:
         ValueError: if a part of the model is neither functional nor sequential, or two layers have the same name.
@@ -43,7 +42,7 @@ def flat(model: keras.Model, *, input_shape: tuple[int | None, ...] | None = Non
     copies = Copies()
     size = _prepared_shape(model)
     image = model.inputs[0]
-    inputs = keras.Input(input_shape or size or image.shape[1:], dtype=image.dtype, name=image.name.split(":")[0])
+    inputs = keras.Input(size or image.shape[1:], dtype=image.dtype, name=image.name.split(":")[0])
     with without_random_values():
         copy = keras.Model(inputs, copies.run(model, inputs), name=model.name)
     copies.set_weights()
@@ -87,13 +86,14 @@ class Copies:
 
 def _prepared_shape(model: keras.Model) -> tuple[int | None, ...] | None:
     """Returns the shape of an image after the last layer that resizes or crops; None without such a layer."""
-    sizes = [layer for layer in _layers(model) if isinstance(layer, PREPARATION)]
+    sizes = [layer for layer in all_layers(model) if isinstance(layer, PREPARATION)]
     return (sizes[-1].height, sizes[-1].width, model.input_shape[-1]) if sizes else None
 
 
-def _layers(model: keras.Model) -> Iterable[keras.Layer]:
+def all_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """Yields the layers of a model, with those of its inner models in place of these."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _layers(layer)
+            yield from all_layers(layer)
         else:
             yield layer

@@ -37,26 +37,21 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(items):
     """Marks what is left out, and puts the files that take longest first, so that no process waits long."""
-    seconds = json.loads(SECONDS_FILE.read_text())
-    files = collections.Counter()
+    seconds = collections.Counter(json.loads(SECONDS_FILE.read_text()))
+    files, tests = collections.Counter(), collections.defaultdict(list)
     for item in items:
-        files[item.path] += seconds.get(item.nodeid, 0.0)
-    items.sort(key=lambda item: -files[item.path])
-    tests = collections.defaultdict(list)
-    for item in items:
+        files[item.path] += seconds[item.nodeid]
         tests[item.nodeid.partition("[")[0]].append(item)
+    items.sort(key=lambda item: -files[item.path])
     for cases in tests.values():
-        quickest = min(cases, key=lambda item: seconds.get(item.nodeid, 0.0))
-        for item in cases:
-            taken = seconds.get(item.nodeid, 0.0)
-            if taken >= LONGER and item is not quickest:
-                item.add_marker(pytest.mark.slowest)
-            if taken >= (LONG if item is quickest else SHORT) and not (item is quickest and is_core(item)):
+        quickest, *others = sorted(cases, key=lambda item: seconds[item.nodeid])
+        if seconds[quickest.nodeid] >= LONG and not quickest.get_closest_marker("core"):
+            quickest.add_marker(pytest.mark.slow)
+        for item in others:
+            if seconds[item.nodeid] >= SHORT:
                 item.add_marker(pytest.mark.slow)
-
-
-def is_core(item):
-    return item.get_closest_marker("core") is not None
+            if seconds[item.nodeid] >= LONGER:
+                item.add_marker(pytest.mark.slowest)
 
 
 def pytest_terminal_summary(terminalreporter, config):

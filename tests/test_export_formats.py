@@ -12,7 +12,6 @@ from tests.networks import CONSTRUCTORS, dtype_policy, set_weights, slim_weights
 from tests.oracle import made_up_images, made_up_variables
 
 # OpenVINO is an optional extra; the other runtimes come with the tests.
-# They take minutes: `make test-all` runs them.
 
 OPENVINO = pytest.param(
     "openvino",

@@ -9,8 +9,6 @@ pytest.importorskip("tf_slim")
 from tests import oracle
 from tests.oracle import files
 
-# They take minutes: `make test-all` runs them.
-
 AVERAGE = "ExponentialMovingAverage"
 
 

@@ -15,8 +15,6 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tests import oracle
 from tests.oracle import hub_modules
 
-# They take minutes: `make test-all` runs them.
-
 SIZE, CLASSES, MOMENTUM = 64, 11, 0.5
 MULTIPLIERS = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35, "inception_v2": 0.5}
 WRITERS = {"tf1": hub_modules.write_tf1_module, "tf2": hub_modules.write_tf2_module}

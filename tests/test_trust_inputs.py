@@ -126,7 +126,7 @@ def test_what_is_too_large(tmp_path):
 
 
 MORE = ["a[red]b", "esc\x1b[31m", "new\nline", "bidi\u202e", os.fsdecode(b"bytes\xff"), "n" * 240, "-rf"]
-ODD = ["mk[/b]\x1b[31mx", *(name for name in MORE)]
+ODD = ["mk[/b]\x1b[31mx", *MORE]
 
 
 @pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))

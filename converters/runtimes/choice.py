@@ -10,6 +10,7 @@ import numpy as np
 
 import checkpoints
 import mobilenets
+from converters.image_sizes import DEFAULT_IMAGE_SIZE
 from converters.parity.comparison import compare_outputs
 from converters.parity.exact import Exact, relative_error
 from converters.parity.outputs import in_dtype
@@ -163,7 +164,7 @@ class _Judge:
 
     def __init__(self, model: keras.Model, images: np.ndarray | None):
         if images is None:
-            sides = [side or 224 for side in model.input_shape[1:3]]
+            sides = [side or DEFAULT_IMAGE_SIZE for side in model.input_shape[1:3]]
             images = np.random.default_rng(SEED).uniform(size=(2, *sides, model.input_shape[3]))
         self.images = np.asarray(images[:COMPARED], np.float32)
         values = _outputs(in_dtype(model, "float64"), self.images.astype(np.float64))

@@ -101,9 +101,10 @@ def _write(model: "keras.Model", runtime: Runtime, folder: Path, name: str) -> N
     import io
 
     from converters.exporting.formats import find_format
+    from converters.image_sizes import DEFAULT_IMAGE_SIZE
 
     folder.mkdir(exist_ok=True)
-    sides = [side or 224 for side in model.input_shape[1:3]]
+    sides = [side or DEFAULT_IMAGE_SIZE for side in model.input_shape[1:3]]
     with contextlib.redirect_stdout(io.StringIO()):
         images = np.zeros((1, *sides, model.input_shape[3]), np.float32)
         find_format(runtime.format, None).write(mobilenets.fuse(model), folder / name, images)
