@@ -14,6 +14,7 @@ VARIABLES = {
     "MobilenetV1/Conv2d_0/weights": np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2),
     "global_step": np.int64(3),
 }
+ENTRIES = ("format", "version", "masked_crc32c", "contents")
 
 
 def header_of(path):
@@ -22,9 +23,9 @@ def header_of(path):
 
 
 def rewrite_metadata(path, **changes):
-    """Writes the file again with other metadata, by the format's own library."""
+    """Writes the file again with other metadata, None for an entry to lose, by the format's own library."""
     with safetensors.safe_open(path, framework="numpy") as file:
-        metadata = {**file.metadata(), **changes}
+        metadata = {name: value for name, value in {**file.metadata(), **changes}.items() if value is not None}
     safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, metadata)
 
 
@@ -61,6 +62,9 @@ def test_a_file_of_another_program_is_read_and_has_no_checksums(tmp_path):
         ({"masked_crc32c": "["}, "the checksum of its list of variables does not match"),
         ({"masked_crc32c": "[1, 2]"}, "the checksum of its list of variables does not match"),
         ({"contents": "0"}, "the checksum of its list of variables does not match"),
+        *(({name: None}, "the checksum of its list of variables does not match") for name in ENTRIES),
+        ({"format": None, "version": None, "contents": None}, "the checksum of its list of variables does not match"),
+        ({"version": None, "masked_crc32c": None, "contents": None}, "the checksum of its list of variables does not"),
     ],
 )
 def test_wrong_metadata(tmp_path, changes, message):

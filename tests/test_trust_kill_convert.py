@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -11,7 +9,7 @@ import checkpoints
 import converters
 import mobilenets
 from converters.manifest import manifest_path
-from tests.killing import FILE_WORK, ROOT, kill_at_random_points
+from tests.killing import FILE_WORK, kill_at_random_points, run_whole
 from tests.oracle.recipes import made_up_variables
 
 # Imports would be most of the points, and none of them writes.
@@ -51,10 +49,7 @@ def test_a_killed_conversion(tmp_path, inside, times):
     # What killed runs leave is hidden under names of its own, and stands in no later run's way.
     left = re.compile(r"\.[0-9a-f]{8}-net\.(keras|manifest\.json)")
     assert all(left.fullmatch(path.name) for path in folder.iterdir() if path.name.startswith("."))
-    program = "from converters.cli import main; main()"
-    subprocess.run(
-        [sys.executable, "-c", program, *command[1:]], cwd=ROOT, check=True, capture_output=True, timeout=300
-    )
+    run_whole(command)
     assert_whole(output, variables)
 
 

@@ -2,7 +2,6 @@
 
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import keras
@@ -13,7 +12,7 @@ import checkpoints
 import converters
 import mobilenets
 from converters.exporting import exports, formats
-from tests.killing import FILE_WORK, ROOT, kill_at_random_points
+from tests.killing import FILE_WORK, kill_at_random_points, run_whole
 from tests.oracle.recipes import made_up_variables
 
 LOADED = ("converters.cli", "converters.manifest", "converters.conversion", "converters.text", "tensorflow")
@@ -153,8 +152,7 @@ def test_a_replaced_folder(tmp_path, sources, format_name):
         arguments = ["export", str(models[number]), str(path), "--format", format_name, "--force"]
         return [program, *arguments] if program == PROGRAM else [program, *arguments[1:]]
 
-    whole = [sys.executable, "-m", "tests.killing", str(tmp_path / "count"), "0", "", ""]
-    subprocess.run([*whole, *command(0, path)], cwd=ROOT, check=True, capture_output=True, timeout=300)
+    run_whole(command(0, path))
     shutil.copytree(path, old)
     before = content(old, variables)
 

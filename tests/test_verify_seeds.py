@@ -1,14 +1,23 @@
 """Right models pass on any images: all published models, ten batches of noise each."""
 
+import functools
+
 import numpy as np
 import pytest
 
 import converters
 import mobilenets
+from converters.parity import outputs
 from tests.networks import variant_of
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
+
+
+@pytest.fixture(autouse=True)
+def _one_exact_model(monkeypatch):
+    """The copy of the model in float64 is made once, not for each seed."""
+    monkeypatch.setattr(outputs, "with_dtype", functools.lru_cache(1)(outputs.with_dtype))
 
 
 def failures(name, seeds, folder):
