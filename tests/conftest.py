@@ -10,6 +10,8 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# The threads of NumPy's matrix products wait for those of the other test process, for longer than the products take.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 

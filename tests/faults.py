@@ -272,6 +272,36 @@ FAULTS: dict[str, Callable[[keras.Model], keras.Model]] = {
 }
 
 
+def _layers(suffix: str, **changes):
+    """A fault of the configuration of all layers whose names end so, which have the setting already."""
+
+    def inject(model):
+        chosen = [
+            layer.name
+            for layer in model.layers
+            if layer.name.endswith(suffix) and changes.keys() <= layer.get_config().keys()
+        ]
+        assert chosen
+
+        def change(layer, config):
+            if layer.name in chosen:
+                config.update(changes)
+
+        return _cloned(model, change)
+
+    return inject
+
+
+# Faults of what MobileNet V3 alone has: other readings of its gates and of hard-swish.
+V3_FAULTS = {
+    "gates multiplied by 1/6 for 0.16667": _layers("squeeze_excite__Conv_1__mul", scale=1 / 6),
+    "gates shifted by 2.999": _layers("squeeze_excite__Conv_1__add", offset=2.999),
+    "squeeze with a bound of 0.5": _layers("squeeze_excite__Conv__Relu", max_value=0.5),
+    "hard-swish without an upper bound": _layers("hard_swish__Relu6", max_value=None),
+    "hard-swish shifted by 2.999": _layers("hard_swish__add", offset=2.999),
+}
+
+
 def applicable(fault: str, model: keras.Model) -> bool:
     """Whether a fault can be injected into a model: it has a residual, logits or ReLU6 where the fault needs one."""
     kinds = {type(layer).__name__ for layer in model.layers}

@@ -6,7 +6,7 @@ import pytest
 import converters
 from converters.graphs.frozen_graph import FrozenGraph
 from converters.hub.module import open_hub_module
-from tests.faults import FAULTS, applicable, old_rule
+from tests.faults import FAULTS, V3_FAULTS, applicable, old_rule
 from tests.oracle.files import freeze
 from tests.oracle.hub_modules import write_tf2_module
 from tests.oracle.recipes import made_up_images, made_up_variables
@@ -83,6 +83,24 @@ def test_a_fault_is_found_with_made_up_weights(fault, frozen):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found_with_real_weights(fault, real):
     check(fault, *real)
+
+
+@pytest.fixture(scope="module")
+def frozen_v3(tmp_path_factory):
+    variables = made_up_variables(variable_shapes("mobilenet_v3", 0.35, variant="small"))
+    path = tmp_path_factory.mktemp("faults") / "frozen.pb"
+    freeze(path, "mobilenet_v3", variables, depth_multiplier=0.35, image_size=SIZE, variant="small")
+    model = converters.convert(variables, input_shape=(SIZE, SIZE, 3))
+    assert converters.verify(model, path, IMAGES).passed
+    return model, path
+
+
+@pytest.mark.parametrize("fault", V3_FAULTS)
+def test_a_fault_of_mobilenet_v3s_own_parts_is_found(fault, frozen_v3):
+    model, path = frozen_v3
+    wrong = V3_FAULTS[fault](model)
+    assert not converters.verify(wrong, path, IMAGES).passed
+    assert not converters.verify(wrong, converters.slim_variables(model)).passed
 
 
 @pytest.mark.parametrize("fault", sorted(WITHIN_ROUNDING))
