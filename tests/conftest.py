@@ -17,9 +17,9 @@ import pytest
 
 from tests.file_server import serving
 
-# `make test` runs the cases that took less than `SHORT` seconds when `make seconds` measured them. It also runs the
-# quickest case of each test if that took less than `LONG`, or if the test has the mark `core`. `make test-ci` runs the
-# quickest case of each test, and all that took less than `LONGER`.
+# `make test` runs the cases that took less than `SHORT` seconds when `make seconds` measured them. It also runs
+# a quick case of each test if that took less than `LONG`, or if the test has the mark `core`. `make test-ci` runs a
+# quick case of each test, and all that took less than `LONGER`.
 SECONDS_FILE = pathlib.Path(__file__).parent / "seconds.json"
 SHORT, LONG, LONGER = 0.3, 3.0, 8.0
 
@@ -46,13 +46,15 @@ def pytest_collection_modifyitems(items):
         tests[item.nodeid.partition("[")[0]].append(item)
     items.sort(key=lambda item: -files[item.path])
     for cases in tests.values():
-        quickest, *others = sorted(cases, key=lambda item: seconds[item.nodeid])
-        if seconds[quickest.nodeid] >= LONG and not quickest.get_closest_marker("core"):
-            quickest.add_marker(pytest.mark.slow)
-        for item in others:
-            if seconds[item.nodeid] >= SHORT:
+        # The first of the quick cases, so that the tests of a file choose the same network and share what it needs.
+        enough = SHORT + 1.5 * min(seconds[item.nodeid] for item in cases)
+        sample = next(item for item in cases if seconds[item.nodeid] <= enough)
+        if seconds[sample.nodeid] >= LONG and not sample.get_closest_marker("core"):
+            sample.add_marker(pytest.mark.slow)
+        for item in cases:
+            if item is not sample and seconds[item.nodeid] >= SHORT:
                 item.add_marker(pytest.mark.slow)
-            if seconds[item.nodeid] >= LONGER:
+            if item is not sample and seconds[item.nodeid] >= LONGER:
                 item.add_marker(pytest.mark.slowest)
 
 
