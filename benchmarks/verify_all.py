@@ -13,16 +13,18 @@ from benchmarks.verification import graph_path
 
 def freeze(folder: str, name: str) -> None:
     """Writes the published model's slim graph with made-up weights."""
+    from tests.networks import variant_of
     from tests.oracle import files, made_up_variables, variable_shapes
 
     info = mobilenets.get_model_info(name)
-    variables = made_up_variables(variable_shapes(info.family, info.depth_multiplier))
+    options = {"depth_multiplier": info.depth_multiplier, "variant": variant_of(info)}
+    variables = made_up_variables(variable_shapes(info.family, **options))
     files.freeze(
         graph_path(folder, name),
         info.family,
         variables,
-        depth_multiplier=info.depth_multiplier,
         image_size=info.image_size,
+        **options,
     )
 
 
