@@ -174,3 +174,41 @@ def test_a_replaced_folder(tmp_path, sources, format_name):
 
     points = kill_at_random_points(command(1, path), check, 5, seed=8, inside=MOVING, loaded=LOADED)
     assert points > 50 and before in states
+
+
+@pytest.mark.parametrize(("format_name", "suffix"), [("litert", ".tflite"), ("onnx", ".onnx"), ("openvino", ".xml")])
+def test_a_replaced_export(tmp_path, sources, format_name, suffix):
+    """The files are those of one run. If a format has two, the first may be away; then the old one is hidden."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    path = folder / f"net{suffix}"
+    for number in (0, 1):
+        convert(tmp_path, number, tmp_path / f"{number}.keras")
+
+    def command(number):
+        return [PROGRAM, "export", str(tmp_path / f"{number}.keras"), str(path), "--format", format_name, "--force"]
+
+    def files():
+        return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+    run_whole(command(0))
+    old, new, states = files(), {}, set()
+
+    def check(killed):
+        if not killed:
+            new.update(files())
+            assert new.keys() == old.keys() and new != old  # an .xml has no weights and may be equal
+        if path.exists():
+            assert files() in (old, new)
+        else:
+            (hidden,) = folder.glob(".*/.first")
+            assert len(old) == 2 and hidden.read_bytes() == old[path.name]
+        states.add((killed, files() == old))
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for name, content in old.items():
+            (folder / name).write_bytes(content)
+
+    inside = ("checkpoints.files", "tempfile")
+    points = kill_at_random_points(command(1), check, 5, seed=9, inside=inside, loaded=LOADED)
+    assert points > 50 and (True, True) in states
