@@ -212,3 +212,29 @@ def test_a_replaced_export(tmp_path, sources, format_name, suffix):
     inside = ("checkpoints.files", "tempfile")
     points = kill_at_random_points(command(1), check, 5, seed=9, inside=inside, loaded=LOADED)
     assert points > 50 and (True, True) in states
+
+
+OUTPUTS = {"page.html": ["verify", "1.keras", "1.ckpt", "--report"], "plot.png": ["info", "1.keras", "--plot"]}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_replaced_page_or_plot(tmp_path, sources, name):
+    """The old file or a whole new one, whose first and last bytes are those of its format."""
+    convert(tmp_path, 1, tmp_path / "1.keras")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    path = folder / name
+    ends = []
+
+    def check(killed):
+        content = path.read_bytes()
+        if not killed:
+            ends.extend((content[:8], content[-8:]))
+        assert (content[:8], content[-8:]) == tuple(ends) or (killed and content == b"old")
+        path.write_bytes(b"old")
+
+    path.write_bytes(b"old")
+    command, *arguments, option = OUTPUTS[name]
+    files = [str(tmp_path / argument) for argument in arguments]
+    inside = ("checkpoints.files", "tempfile", "pathlib", "converters.reports", "converters.inspection")
+    kill_at_random_points([PROGRAM, command, *files, option, str(path)], check, 8, inside=inside, loaded=LOADED)
