@@ -52,10 +52,9 @@ def pytest_collection_modifyitems(items):
         if seconds[sample.nodeid] >= LONG and not sample.get_closest_marker("core"):
             sample.add_marker(pytest.mark.slow)
         for item in cases:
-            if item is not sample and seconds[item.nodeid] >= SHORT:
-                item.add_marker(pytest.mark.slow)
-            if item is not sample and seconds[item.nodeid] >= LONGER:
-                item.add_marker(pytest.mark.slowest)
+            for least, mark in ((SHORT, pytest.mark.slow), (LONGER, pytest.mark.slowest)):
+                if item is not sample and seconds[item.nodeid] >= least:
+                    item.add_marker(mark)
 
 
 def pytest_terminal_summary(terminalreporter, config):

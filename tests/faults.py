@@ -159,12 +159,24 @@ def _no_activation(model):
     return _cloned(model, change)
 
 
-def _rescaling(scale: float, offset: float):
-    def change(layer, config):
-        if layer.name == "rescale_inputs":
-            config.update(scale=scale, offset=offset)
+def _layers(suffix: str, **changes):
+    """A fault of the configuration of all layers whose names end so, which have the setting already."""
 
-    return lambda model: _cloned(model, change)
+    def inject(model):
+        chosen = [
+            layer.name
+            for layer in model.layers
+            if layer.name.endswith(suffix) and changes.keys() <= layer.get_config().keys()
+        ]
+        assert chosen
+
+        def change(layer, config):
+            if layer.name in chosen:
+                config.update(changes)
+
+        return _cloned(model, change)
+
+    return inject
 
 
 def _dilated(model):
@@ -256,9 +268,9 @@ FAULTS: dict[str, Callable[[keras.Model], keras.Model]] = {
     "ReLU for ReLU6": _activations(None),
     "ReLU6 bounded by 6.0001": _activations(6.0001),
     "one ReLU6 missing": _no_activation,
-    "images in [0, 1] taken as [-1, 1]": _rescaling(1.0, 0.0),
-    "input offset -1.0001": _rescaling(2.0, -1.0001),
-    "input divided by 256 for 255": _rescaling(2.0 * 255 / 256, -1.0),
+    "images in [0, 1] taken as [-1, 1]": _layers("rescale_inputs", scale=1.0, offset=0.0),
+    "input offset -1.0001": _layers("rescale_inputs", scale=2.0, offset=-1.0001),
+    "input divided by 256 for 255": _layers("rescale_inputs", scale=2.0 * 255 / 256, offset=-1.0),
     "explicit padding at stride 2": _explicit_padding,
     "first stride 1": lambda model: _rebuilt(model, converters.slim_variables(model), first_stride=1),
     "output stride 16": lambda model: _rebuilt(model, converters.slim_variables(model), output_stride=16),
@@ -270,26 +282,6 @@ FAULTS: dict[str, Callable[[keras.Model], keras.Model]] = {
     "two classes swapped": _logits(lambda a: a[..., [1, 0, *range(2, a.shape[-1])]]),
     "all logits zero": _logits(np.zeros_like),
 }
-
-
-def _layers(suffix: str, **changes):
-    """A fault of the configuration of all layers whose names end so, which have the setting already."""
-
-    def inject(model):
-        chosen = [
-            layer.name
-            for layer in model.layers
-            if layer.name.endswith(suffix) and changes.keys() <= layer.get_config().keys()
-        ]
-        assert chosen
-
-        def change(layer, config):
-            if layer.name in chosen:
-                config.update(changes)
-
-        return _cloned(model, change)
-
-    return inject
 
 
 # Faults of what MobileNet V3 alone has: other readings of its gates and of hard-swish.

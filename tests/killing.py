@@ -94,7 +94,6 @@ def _runs(
                 return status != 0, passed
 
             yield run
-            process.stdin.close()
 
 
 def _main(limit: str, inside: str, loaded: str, target: str, *arguments: str) -> None:
