@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "adopting": ["Adopted", "adopt"],
         "archive": ["is_archive"],
-        "cache": ["cache_folder"],
+        "cache_path": ["cache_folder"],
         "cached": ["Cached", "cached_files", "remove_cached"],
         "checksum": ["masked_crc32c"],
         "errors": ["CheckpointError", "CheckpointNotFound", "DownloadError", "reason"],

@@ -14,16 +14,14 @@ from typing import Any
 from urllib.parse import unquote
 
 import filelock
-import platformdirs
 
 from checkpoints import files
 from checkpoints.archive import MAX_BYTES
+from checkpoints.cache_path import cache_folder
 from checkpoints.download import Progress, discard, download
 from checkpoints.errors import CheckpointError, DownloadError, reason
 from checkpoints.inputs import read_json
 from checkpoints.plain_text import public_url, without_login
-
-CACHE_VARIABLE = "MOBILENETS_CACHE"
 
 
 def fetch_url(
@@ -46,20 +44,6 @@ def fetch_url(
     except OSError as error:
         raise DownloadError(f"{url} cannot be stored in {file.parent}: {error.strerror or reason(error)}.") from error
     return file
-
-
-def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
-    """Returns the folder in which `fetch` stores files.
-
-    Args:
-        cache: the folder; by default the environment variable ``MOBILENETS_CACHE``, or else ``mobilenets`` in the
-            platform's cache folder.
-
-    Example:
-        print(checkpoints.cache_folder())
-    """
-    folder = cache or os.environ.get(CACHE_VARIABLE)
-    return Path(folder) if folder else platformdirs.user_cache_path("mobilenets", appauthor=False)
 
 
 def path_of(url: str, cache: str | os.PathLike[str] | None, file: str | None = None) -> Path:

@@ -18,8 +18,7 @@ from converters.network_files import is_hub_module
 from converters.opening import graph_file, is_folded, litert_file
 from converters.parity.agreement import agreement_report
 from converters.parity.comparison import FLOORS, compare_outputs
-from converters.parity.exact import exact_values, with_default
-from converters.parity.outputs import own_outputs
+from converters.parity.exact import exact_values
 from converters.parity.report import Report
 from converters.parity.rows import OutputRow
 from converters.parity.transformers_run import run_folder
@@ -84,7 +83,7 @@ def _with_graph(name, model, path, reference, images, tolerance, dtype, scope, p
     folded_model = is_folded(weights_by_slim_name(model))
     folded = graph.scales_outputs if folded_model else graph.folded
     exact = exact_values(model, images, folded=folded, float64=graph.dtype == "float64")
-    rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), graph.dtype, tolerance)
+    rows = compare_outputs(exact, expected, graph.dtype, tolerance)
     if isinstance(graph, LiteRTReference):
         if graph.quantized:
             return agreement_report(name, reference, rows, note, endpoints, partial)
@@ -157,7 +156,7 @@ def _with_transformers(name, model, path, reference, images, tolerance, partial)
     images, note = _images(model, (None, None), images)
     expected = run_folder(path, 2 * images - 1)
     exact = exact_values(model, images)
-    rows = compare_outputs(exact, expected, with_default(own_outputs(model)(images)), "float32", tolerance)
+    rows = compare_outputs(exact, expected, "float32", tolerance)
     least = FLOORS["float32"] if tolerance is None else tolerance
     notes = [note, "The reference was computed by transformers in float32."]
     return _report(name, reference, rows, least, notes, mobilenets.endpoints(model), partial)

@@ -6,16 +6,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 import checkpoints
 import mobilenets
-from checkpoints.locate import graph_named_saved_model, saved_model, v1_file, v2_prefix
 from converters.errors import ConversionError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 # What `checkpoints.open_variables` opens: a path, or `{slim variable name: array}`.
-Variables = str | os.PathLike[str] | Mapping[str, np.ndarray]
+Variables = str | os.PathLike[str] | Mapping[str, "np.ndarray"]
 Progress = Callable[[int, int | None], object]
 
 
@@ -45,7 +46,7 @@ class Source:
 
 
 def find_source(
-    name_or_path: str | os.PathLike[str] | Mapping[str, np.ndarray] | Source,
+    name_or_path: Variables | Source,
     progress: Progress = lambda done, total: None,
     allow_unpinned: bool = False,
 ) -> Source:
@@ -69,6 +70,8 @@ def find_source(
         >>> converters.find_source("mobilenet_v1_025_128").published
         'mobilenet_v1_025_128'
     """
+    from checkpoints.locate import graph_named_saved_model, saved_model
+
     if isinstance(name_or_path, Source):
         return name_or_path
     if isinstance(name_or_path, Mapping):
@@ -98,6 +101,8 @@ def find_source(
 
 def is_path(text: str) -> bool:
     """Returns whether a text is the path of a file or a folder, or the prefix of a checkpoint."""
+    from checkpoints.locate import v1_file, v2_prefix
+
     path = Path(text)
     return path.exists() or bool(v2_prefix(path) or v1_file(path))
 

@@ -118,6 +118,15 @@ def test_a_value_that_was_not_published_is_detected(wrong, as_json, published, l
     assert invoke("verify", output, output.with_suffix(".manifest.json")).exit_code == 0
 
 
+def test_the_name_of_a_model_that_the_source_is_not(listed, output, tmp_path):
+    listed(FEATURES)
+    checkpoints.save_checkpoint({name: 2 * array for name, array in PLAIN.items()}, tmp_path / "own.ckpt")
+    result = invoke("convert", tmp_path / "own.ckpt", "--name", NAME, "-o", output)
+    assert result.exit_code == 1
+    assert f"For weights of your own in this network, do not give {NAME} as the name." in result.stdout
+    assert invoke("convert", tmp_path / "own.ckpt", "--image-size", "128", "-o", output).exit_code == 0
+
+
 def test_a_wrong_file_never_gets_the_final_name(published, output, monkeypatch):
     """The conversion is right, but a wrong file is written."""
     save = keras.Model.save

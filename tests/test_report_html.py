@@ -14,6 +14,7 @@ import pytest
 import checkpoints
 import converters
 from converters.parity.report import Report
+from converters.parity.report_text import report_text
 from converters.parity.rows import OutputRow, WeightRow
 from converters.reports.html import html_report, plot_of, write_html_report
 from converters.reports.provenance import provenance_of
@@ -116,6 +117,14 @@ def test_weights_page():
     assert "2 of 3 variables are equal bit for bit" in page.text and "1 of 9 values differ" in page.text
     assert "open" in page.named("details")[0]
     assert "open" not in Page(html_report(weights(True, True), {})).named("details")[0]
+
+
+def test_the_first_20_variables_that_differ_are_shown_unless_all_are_asked_for():
+    report = weights(*[False] * 25, *[True] * 3)
+    text = report_text(report, every_row=False, option="--verbose")
+    assert "5 more variables differ (--verbose prints them)." in text
+    assert "Net/w19" in text and "Net/w20" not in text
+    assert "Net/w24" in str(report) and "more variables" not in str(report)
 
 
 @pytest.mark.parametrize("report", [Report("outputs", "m", "r", (), 1e-5), Report("weights", "m", "r", ())])

@@ -2,11 +2,13 @@
 
 import importlib.util
 
+import keras
 import numpy as np
 import pytest
 
 import converters
 from converters.runtimes import table
+from converters.runtimes.choice import fastest_first
 from tests.oracle import made_up_images
 from tests.test_export_inference import network
 
@@ -66,3 +68,12 @@ def test_an_unknown_runtime_is_refused():
         converters.inference_function(None, "xla")
     with pytest.raises(ValueError, match="threads must be at least 1"):
         converters.inference_function(None, threads=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "first"), [("mobilenet_v1", "litert"), ("mobilenet_v2", "litert"), ("inception_v2", "openvino")]
+)
+def test_the_first_runtime_depends_on_depthwise_convolutions(family, first):
+    model = network(family)
+    assert fastest_first(model)[0] == fastest_first(keras.Sequential([model]))[0] == first
+    assert sorted(fastest_first(model)) == sorted(table.RUNTIMES)

@@ -6,14 +6,18 @@ import json
 import os
 import re
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from checkpoints import CheckpointError, shown
-from checkpoints.cache import CACHE_VARIABLE
+from checkpoints.cache_path import CACHE_VARIABLE
 from converters.commands.display import Display
 from converters.commands.quiet import import_keras_quietly
 from mobilenets.backend import check_backend
+
+if TYPE_CHECKING:
+    from converters.parity.report import Report
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -82,6 +86,14 @@ def echo(text: object, err: bool = False, nl: bool = True) -> None:
     if stream is not None and stream.isatty() and not os.environ.get("NO_COLOR"):
         printed = _VERDICT.sub(_coloured, printed)
     click.echo(printed, err=err, nl=nl)
+
+
+def echo_report(report: "Report", every_row: bool, option: str) -> None:
+    """Prints a report; on a terminal without ``every_row``, which ``option`` sets, only the rows that matter most."""
+    from converters.parity.report_text import report_text
+    from converters.text import terminal_width
+
+    echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width(), option))
 
 
 @contextlib.contextmanager

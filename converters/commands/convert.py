@@ -17,6 +17,7 @@ from converters.commands.console import (
     as_json,
     cache_option,
     echo,
+    echo_report,
     load_keras,
 )
 from converters.commands.display import display_on_stderr
@@ -71,7 +72,7 @@ from converters.sources import check_there, find_source
 @click.option("--partial", is_flag=True, help="Accept a graph that has fewer than half of the model's endpoints.")
 @allow_unpinned
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
-@click.option("--verbose", is_flag=True, help="List every variable that does not fit, not the first 20 only.")
+@click.option("--verbose", is_flag=True, help="List all variables that do not fit or differ, not the first 20 only.")
 @cache_option
 @as_json
 def convert_command(
@@ -134,7 +135,10 @@ def convert_command(
                 manifest = converters.save_model(conversion, output, force, verify=verify, partial=partial)
             except converters.VerificationError as error:
                 display.hide()
-                echo(error.reports[-1].to_json() if as_json else str(error.reports[-1]))
+                if as_json:
+                    echo(error.reports[-1].to_json())
+                else:
+                    echo_report(error.reports[-1], verbose, "--verbose")
                 raise Mismatch(str(error), printed=True) from error
     for note in conversion.notes:
         echo(f"Note: {note}", err=True)

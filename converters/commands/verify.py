@@ -7,7 +7,7 @@ import click
 
 import converters
 from converters.commands.completion import paths, paths_and_names
-from converters.commands.console import as_json, cache_option, echo, load_keras
+from converters.commands.console import as_json, cache_option, echo, echo_report, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import check_image_size, image_size_option
 from converters.sources import check_there, find_source
@@ -90,9 +90,6 @@ def verify_command(
             partial=partial,
             name=model,
         )
-        from converters.parity.report_text import report_text
-        from converters.text import terminal_width
-
         if report_file:
             from converters.reports.html import write_html_report
             from converters.reports.provenance import provenance_of
@@ -102,7 +99,7 @@ def verify_command(
     if as_json:
         echo(report.to_json())
     else:
-        echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width()))
+        echo_report(report, every_row, "--all")
     sys.exit(0 if report.passed else 1)
 
 

@@ -58,7 +58,6 @@ def _bits(array: np.ndarray) -> np.ndarray:
 def compare_outputs(
     exact: Exact,
     reference: Mapping[str, np.ndarray],
-    model: Mapping[str, np.ndarray],
     dtype: str = "float32",
     tolerance: float | None = None,
 ) -> tuple[OutputRow, ...]:
@@ -67,7 +66,6 @@ def compare_outputs(
     Args:
         exact: from `converters.parity.exact.exact_values`.
         reference: ``{name: array}`` of the reference, under the same names.
-        model: the same of the model as it is; may lack names.
         dtype: "float32" or "float64", in which the reference computes; it chooses the floor of the bounds.
         tolerance: replaces every bound.
     """
@@ -77,7 +75,7 @@ def compare_outputs(
             exact.values[name],
             exact.rounding[name],
             np.asarray(reference[name]),
-            model.get(name),
+            exact.own.get(name),
             tolerance if tolerance is not None else _bound(name, exact.rounding[name], dtype),
         )
         for name in exact.values

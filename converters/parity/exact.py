@@ -11,7 +11,7 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -32,10 +32,12 @@ class Exact:
             also ``training: <endpoint>``, ``after it: <moving statistic>`` and ``regularization loss``.
         rounding: ``{name: largest difference between our float32 model and the exact value}``, relative to the
             largest absolute exact value.
+        own: ``{name: array}``: the endpoints and ``default`` of the model as it is, in its own dtypes and backend.
     """
 
     values: Arrays
     rounding: Mapping[str, float]
+    own: Arrays = field(default_factory=dict)
 
 
 def relative_error(values: np.ndarray, exact: np.ndarray) -> float:
@@ -69,7 +71,8 @@ def exact_values(
     if keras.backend.backend() == "tensorflow":
         return _computed(model, images, momentum, folded, float64)
     with tempfile.TemporaryDirectory() as folder:
-        return _in_another_process(pathlib.Path(folder), model, images, momentum, folded, float64)
+        exact = _in_another_process(pathlib.Path(folder), model, images, momentum, folded, float64)
+    return replace(exact, own=_own(model, images))
 
 
 def _computed(model, images, momentum, folded, float64) -> Exact:
@@ -79,8 +82,10 @@ def _computed(model, images, momentum, folded, float64) -> Exact:
     double, single = in_dtype(model, "float64"), in_dtype(model, "float32")
     values = dict(with_default(endpoints_as_built(double, "float64")(images)))
     rounding = dict.fromkeys(values, 0.0)
+    own: Arrays = dict(values) if double is model else {}
     if not float64:
         outputs = with_default(endpoints_as_built(single, "float32")(images))
+        own = outputs if single is model else own
         rounding = {name: relative_error(outputs[name], values[name]) for name in values}
     if folded and not any(layer.__class__.__name__.endswith("BatchNormalization") for layer in model.layers):
         outputs = with_default(endpoints_as_built(_moved(double), "float64")(images))
@@ -94,7 +99,13 @@ def _computed(model, images, momentum, folded, float64) -> Exact:
             rounding[name] = max(rounding[name], relative_error(outputs[name], values[name]))
     if momentum is not None:
         _add_training(model, double, single, images, momentum, values, rounding)
-    return Exact(values, rounding)
+    return Exact(values, rounding, own or _own(model, images))
+
+
+def _own(model: keras.Model, images: np.ndarray) -> Arrays:
+    from converters.parity.outputs import own_outputs
+
+    return with_default(own_outputs(model)(images))
 
 
 def _moved(double: keras.Model) -> keras.Model:

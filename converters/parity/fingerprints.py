@@ -65,6 +65,8 @@ def compared_with_published(
         f"{len(expected) - len(differing) - len(missing)} of {len(expected)} {kind} have the checksums that the "
         f"published module of {name} lists."
     ]
+    if len(differing) + len(missing) == len(expected):
+        notes.append(f"For weights of your own in this network, do not give {name} as the name.")
     if not averaged:
         notes.append(
             "The published module holds averaged values; the trainable variables here are plain, and were not "

@@ -12,24 +12,30 @@ if TYPE_CHECKING:
     from converters.parity.report import Report
 
 WORST = 5
+MOST_VARIABLES = 20
 
 
-def report_text(report: "Report", every_row: bool = True, width: int = 200) -> str:
+def report_text(report: "Report", every_row: bool = True, width: int = 200, option: str = "--all") -> str:
     """Returns a report of `converters.verify` as text: the verdict, notes, a table, and the verdict again.
 
     Args:
         report: on weights or outputs.
-        every_row: whether the table has all endpoints, or only those that differ and the five worst. Of weights it has
-            those that differ in either case.
+        every_row: whether the table has all endpoints, or only those that differ and the five worst; and all variables
+            that differ, or only the first 20.
         width: of the table, in characters.
+        option: of the command, which prints every row.
     """
     outputs = report.output_rows if every_row else _failures_and_worst(report.output_rows)
     weights = [row for row in report.weight_rows if not row.passed]
     if not outputs and not weights:
         return "\n".join([verdict(report), *report.notes])
-    left_out = len(report.output_rows) - len(outputs)
-    more = [f"{left_out} more rows agree (--all prints them)."] if left_out else []
-    table = text_of(_outputs(report, outputs) if outputs else _weights(weights), width)
+    shown = weights if every_row else weights[:MOST_VARIABLES]
+    left_out = {
+        "more rows agree": len(report.output_rows) - len(outputs),
+        "more variables differ": len(weights) - len(shown),
+    }
+    more = [f"{count} {what} ({option} prints them)." for what, count in left_out.items() if count]
+    table = text_of(_outputs(report, outputs) if outputs else _weights(shown), width)
     return "\n".join([verdict(report), *report.notes, table, *more, verdict(report)])
 
 

@@ -11,11 +11,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from converters.errors import ConversionError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PACKAGES = ("transformers", "torch")
 BATCH = 32
@@ -27,7 +28,7 @@ def is_installed() -> bool:
     return all(importlib.util.find_spec(package) is not None for package in PACKAGES)
 
 
-def run_folder(folder: str | os.PathLike[str], images: np.ndarray) -> dict[str, np.ndarray]:
+def run_folder(folder: str | os.PathLike[str], images: "np.ndarray") -> dict[str, "np.ndarray"]:
     """Computes a folder's model as transformers loads it, with every weight in its place.
 
     Args:
@@ -40,6 +41,8 @@ def run_folder(folder: str | os.PathLike[str], images: np.ndarray) -> dict[str, 
     Raises:
         ConversionError: transformers does not load the folder, or leaves out or makes up a weight.
     """
+    import numpy as np
+
     program = (
         f"import sys; sys.path[:] = {sys.path!r}; from converters.parity import transformers_run; "
         "transformers_run.main(*sys.argv[1:])"
@@ -66,6 +69,7 @@ def run_folder(folder: str | os.PathLike[str], images: np.ndarray) -> dict[str, 
 
 def main(folder: str, taken: str, given: str) -> None:
     """Loads the model, runs it on the images in ``taken`` and writes its endpoints to ``given``; for the process."""
+    import numpy as np
     import torch
     import transformers
 

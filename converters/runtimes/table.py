@@ -1,4 +1,4 @@
-"""The table of runtimes that run a converted file; nothing here imports Keras or TensorFlow."""
+"""The table of runtimes that run a converted file; Keras, TensorFlow and NumPy are imported by its functions only."""
 
 import importlib
 import importlib.util
@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from mobilenets.backend import BACKENDS
 
-Function = Callable[[np.ndarray], np.ndarray]
+if TYPE_CHECKING:
+    import numpy as np
+
+Function = Callable[["np.ndarray"], "np.ndarray"]
 
 
 class Runtime(NamedTuple):
@@ -58,6 +59,7 @@ def usable_cores() -> int:
 
 def load_litert(path: Path, threads: int) -> Function:
     """Loads a ``.tflite`` file: a single image on all threads, the images of a batch on an interpreter per thread."""
+    import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
     opened: dict[tuple, Function] = {}
@@ -111,6 +113,7 @@ def load_onnx(path: Path, threads: int) -> Function:
 
 def load_openvino(path: Path, threads: int) -> Function:
     """Loads an ``.xml`` file, to compute in float32: by default OpenVINO takes bfloat16 where the processor can."""
+    import numpy as np
     import openvino
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
@@ -124,6 +127,6 @@ RUNTIMES = {
     "onnx": Runtime("onnx", ".onnx", ("onnxruntime",), ("onnx", "tf2onnx"), load_onnx, "onnx"),
     "openvino": Runtime("openvino", ".xml", ("openvino",), ("scipy",), load_openvino, "openvino"),
 }
-"""Fastest first, as measured on MobileNet V2 1.0 at 224."""
+"""Fastest first on depthwise convolutions; see `converters.runtimes.choice.fastest_first`."""
 
 CHOICES = ("auto", "keras", *BACKENDS, *RUNTIMES)
