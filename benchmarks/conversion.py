@@ -54,7 +54,7 @@ def measure(quick: bool) -> Result:
         output = ["-o", str(prefix.with_suffix(".keras")), "--force"]
         commands = {
             BARE: [*PYTHON, ALONE + "import tensorflow, keras"],
-            CONVERT: [*PROGRAM, "convert", str(prefix), "--name", "mobilenet_v2_100_224", *output],
+            CONVERT: [*PROGRAM, "convert", str(prefix), *output],
             GRAPH: [*PROGRAM, "convert", str(graphs / "model.pb"), *output],
             HELP: [*PROGRAM, "--help"],
             **{name: [*PYTHON, ALONE + program.strip(), str(prefix)] for name, program in READERS.items()},
