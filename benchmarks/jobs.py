@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 METHOD = (
     "Images a second of whole processes, from start to exit, in turns; medians (Beam: one run). The pictures are made, "
-    "photograph-like JPEG files of 500 x 375 (and 4000 x 3000), in the page cache. Cold: with an empty cache folder, so "
-    "that the network is converted and compared first. Warm: the network is in the cache. The limit is a process that "
+    "photograph-like JPEG files of 500 x 375 (and 4000 x 3000), in the page cache. Cold: with an empty cache folder: "
+    "the network is converted and compared first. Warm: the network is in the cache. The limit is a process that "
     "only reads and prepares, plus the time of the network alone on images in memory, on all cores. The peers resize "
     "the whole picture by their own filters, so their features are not the same."
 )

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.subjects import CLASSES, IMAGE_SEED
-from converters.images.pipeline_tf import without_autotuner
+from examples.datasets import without_autotuner
 
 # A rate so small that thousands of steps on noise leave the weights finite.
 LEARNING_RATE = 1e-5

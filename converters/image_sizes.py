@@ -1,17 +1,20 @@
 """Height and width of the images that a model is given: one rule for every command."""
 
-import keras
+from typing import TYPE_CHECKING
 
 import mobilenets
 from converters.errors import ConversionError
 from converters.text import shape_text
+
+if TYPE_CHECKING:
+    import keras
 
 DEFAULT_IMAGE_SIZE = 224
 """Height and width where neither the model nor its manifest gives one."""
 
 
 def image_size_of(
-    model: keras.Model,
+    model: "keras.Model",
     info: mobilenets.ModelInfo | None = None,
     wanted: int | tuple[int, int] | None = None,
     name: str = "The model",

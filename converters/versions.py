@@ -3,8 +3,6 @@
 import importlib
 import importlib.metadata
 
-import keras
-
 
 def version_of(package: str) -> str:
     """Returns the version of an installed package, if possible without importing it."""
@@ -16,4 +14,6 @@ def version_of(package: str) -> str:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Keras, its backend and NumPy."""
+    import keras
+
     return {name: version_of(name) for name in ("keras", keras.backend.backend(), "numpy")}

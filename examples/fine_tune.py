@@ -25,7 +25,7 @@ import tensorflow as tf
 import converters
 import mobilenets
 from converters.commands.console import unusable_input_as_sentence
-from converters.images.pipeline_tf import without_autotuner
+from examples.datasets import without_autotuner
 from examples.shapes import CLASSES, make_shapes
 from tests.oracle.files import write_checkpoint
 

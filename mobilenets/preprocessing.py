@@ -54,10 +54,14 @@ def resize(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
     lower = np.floor(position).astype(np.int64)
     upper = np.minimum(lower + 1, old - 1)
     weight = np.expand_dims(position - lower.astype(np.float32), tuple(d for d in range(3) if d != axis))
-    below, above = _floats(pixels.take(lower, axis)), _floats(pixels.take(upper, axis))
-    return below + (above - below) * weight
+    below, result = _floats(pixels.take(lower, axis)), _floats(pixels.take(upper, axis))
+    # In place: below + (above - below) * weight.
+    result -= below
+    result *= weight
+    result += below
+    return result
 
 
 def _floats(pixels: np.ndarray) -> np.ndarray:
     # Only the pixels that are used: a large image is never kept as floats.
-    return pixels.astype(np.float32) * np.float32(1 / 255) if pixels.dtype == np.uint8 else pixels
+    return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32) if pixels.dtype == np.uint8 else pixels

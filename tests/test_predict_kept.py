@@ -1,4 +1,4 @@
-"""A second `predict` of a model needs neither TensorFlow nor Keras, and gives the same answers."""
+"""A second `predict` or `embed` of a model needs neither TensorFlow nor Keras, and gives the same numbers."""
 
 import importlib.util
 import json
@@ -10,18 +10,23 @@ import sys
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 
 from converters.cli import main
 from converters.images import exact_pixels, kept_classifier
 from converters.images.headers import read_header
-from converters.images.photographs import decode
+from converters.images.kept_network import record_file
 from converters.images.pipeline import image_batches
 from tests.embedding_job import write_images, write_model
 
 PIXELS = np.random.default_rng(0).integers(256, size=(33, 47, 4), dtype=np.uint8)
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 needs_litert = pytest.mark.skipif(importlib.util.find_spec("ai_edge_litert") is None, reason="LiteRT is not installed")
+
+
+def by_tensorflow(path):
+    return tf.io.decode_image(tf.io.read_file(str(path)), channels=3, expand_animations=False).numpy()
 
 
 def predict(*arguments):
@@ -42,16 +47,14 @@ def test_png_files_are_those_of_tensorflow(tmp_path, mode):
         image = PIL.Image.fromarray(PIXELS).convert("RGB" if mode in ("P", "1") else "RGBA").convert(mode)
     image.save(path)
     found = exact_pixels.exact_pixels(path, read_header(path))
-    np.testing.assert_array_equal(found, decode(path))
+    np.testing.assert_array_equal(found, by_tensorflow(path))
 
 
 def test_16_bit_colours_are_those_of_tensorflow(tmp_path):
-    import tensorflow as tf
-
     path = tmp_path / "a.png"
     path.write_bytes(tf.io.encode_png(PIXELS[..., :3].astype(np.uint16) * 251).numpy())
     found = exact_pixels.exact_pixels(str(path), read_header(str(path)))
-    np.testing.assert_array_equal(found, decode(path))
+    np.testing.assert_array_equal(found, by_tensorflow(path))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("simplejpeg") is None, reason="simplejpeg is not installed")
@@ -63,7 +66,7 @@ def test_jpeg_files_are_those_of_tensorflow(tmp_path, subsampling, progressive):
         image = PIL.Image.fromarray(PIXELS[..., :3]).convert(mode)
         image.save(path, subsampling=subsampling, progressive=progressive, quality=40)
         assert exact_pixels.is_exact(path)
-        np.testing.assert_array_equal(exact_pixels.exact_pixels(path, read_header(path)), decode(path))
+        np.testing.assert_array_equal(exact_pixels.exact_pixels(path, read_header(path)), by_tensorflow(path))
 
 
 def test_what_is_not_certain_is_left_to_tensorflow(tmp_path):
@@ -131,9 +134,59 @@ def test_a_network_that_no_runtime_computes_is_tried_once(tmp_path, cache, monke
 def test_a_damaged_record_counts_as_none(tmp_path, cache):
     model = tmp_path / "model.keras"
     model.write_bytes(b"any")
-    record = kept_classifier._record(str(model), None, "auto")
+    record = record_file("classifiers", str(model), None, "auto")
     record.parent.mkdir(parents=True)
     for text in ("null", "{}", "[1]", "no json"):
         record.write_text(text)
         assert kept_classifier.find_classifier(str(model), None, "auto") is None
     assert kept_classifier.find_classifier(str(tmp_path / "absent.keras"), None, "auto") is None
+
+
+def embed(model, folder, output, *options):
+    """Runs the command in a process of its own; returns its notes and the features."""
+    check = (
+        "import sys; from converters.images import models; from converters.cli import main\n"
+        "models.FEW_IMAGES = 1\n"  # a job of few images does not convert the network
+        if "--first" in options
+        else "import sys; from converters.cli import main\n"
+    )
+    check += "try: main()\nfinally: print(*({'tensorflow', 'keras'} & set(sys.modules)), file=sys.stderr)"
+    arguments = [sys.executable, "-c", check, "embed", str(model), str(folder), "-o", str(output), "--force"]
+    ended = subprocess.run(arguments, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert ended.returncode == 0, ended.stderr
+    with np.load(output) as arrays:
+        return ended.stderr.splitlines(), arrays["features"]
+
+
+@needs_litert
+def test_the_second_job_needs_neither_tensorflow_nor_keras(tmp_path, cache):
+    """And gives the same bits, also where a parts folder was begun by the first."""
+    model = write_model(tmp_path / "model.keras", head="feature_vector", input_shape=(64, 64, 3))
+    images = tmp_path / "images"
+    write_images(images, 6)
+    PIL.Image.fromarray(PIXELS[..., :3]).save(images / "x.jpg")
+    first, features = embed(model, images, tmp_path / "1.npz", "--first")
+    assert set(first[-1].split()) == {"keras", "tensorflow"}
+    second, again = embed(model, images, tmp_path / "2.npz")
+    assert second[-1] == ""
+    assert "The runtime is litert, without TensorFlow and Keras: on the first 4 images" in second[0]
+    np.testing.assert_array_equal(features, again)
+    # On other first images nothing was compared yet, so the exact model is needed.
+    (images / "00.png").write_bytes((images / "005.png").read_bytes())
+    other, _ = embed(model, images, tmp_path / "3.npz")
+    assert set(other[-1].split()) == {"keras", "tensorflow"}
+    # Another model under the same name is not what was kept.
+    write_model(model, head="feature_vector", input_shape=(96, 96, 3))
+    changed, _ = embed(model, images, tmp_path / "4.npz")
+    assert set(changed[-1].split()) == {"keras", "tensorflow"}
+
+
+@needs_litert
+def test_a_gif_among_the_images_of_a_kept_network_is_decoded_by_tensorflow(tmp_path, cache):
+    model = write_model(tmp_path / "model.keras", head="feature_vector", input_shape=(64, 64, 3))
+    write_images(tmp_path / "images", 5)
+    PIL.Image.fromarray(PIXELS[..., :3]).save(tmp_path / "images" / "x.gif")
+    _, features = embed(model, tmp_path / "images", tmp_path / "1.npz", "--first")
+    notes, again = embed(model, tmp_path / "images", tmp_path / "2.npz")
+    assert "without TensorFlow and Keras" in notes[0] and "tensorflow" in notes[-1].split()
+    np.testing.assert_array_equal(features, again)

@@ -53,14 +53,20 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
 
     check_features_path(output)  # before TensorFlow is loaded
     with display_on_stderr() as display:
-        load_keras(display)
+        from converters.images.kept_embedder import find_embedder, keep_embedder
+
+        display.step(f"Opening {model}")
+        kept = find_embedder(model, image_size, runtime, paths, upright, display.downloaded)
+        opened = None
+        if kept is None:
+            load_keras(display)
+            opened = open_model(display, model, image_size, runtime)
         import converters
 
-        opened = open_model(display, model, image_size, runtime)
         display.step("Embedding")
         with native_stderr_if_it_fails():  # of the runtimes
             result = converters.embed(
-                opened,
+                kept or opened,
                 paths,
                 output,
                 batch_size=batch_size,
@@ -69,6 +75,8 @@ def embed_command(model, images, lists, output, force, image_size, batch_size, r
                 note=print_note,
                 upright=upright,
             )
+            if opened is not None and result.count > result.resumed:
+                keep_embedder(opened, image_size, paths, upright)
     skipped = print_skipped(paths)
     print_broken(result.broken)
     facts = {

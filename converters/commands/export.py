@@ -7,11 +7,11 @@ import click
 
 import converters
 from converters.commands.completion import paths
-from converters.commands.console import Mismatch, UnusableInput, as_json, echo, load_keras
+from converters.commands.console import Mismatch, as_json, echo, load_keras
 from converters.commands.display import display_on_stderr
 from converters.commands.images import check_image_size, image_size_option
 from converters.commands.quiet import native_stderr_if_it_fails
-from converters.exporting.table import FILES, missing_packages
+from converters.exporting.table import FILES, check_packages
 from converters.sources import check_there
 
 _BY_SUFFIX = {files.suffixes[0]: name for name, files in FILES.items() if files.suffixes}
@@ -79,10 +79,7 @@ def export_command(
     path = _output(path, output)
     format_name = format_name or _format_of(path)
     check_there(model)
-    if missing := missing_packages(format_name):  # before TensorFlow is loaded
-        raise UnusableInput(
-            f'The format {format_name} needs {", ".join(missing)}: pip install "mobilenets[{format_name}]" installs it.'
-        )
+    check_packages(format_name)  # before TensorFlow is loaded
     if format_name in ("hub", "safetensors"):
         if quantize or images or labels or not fused or batch or input_type != "float32":
             raise click.UsageError(f"--format {format_name} takes no --quantize, --images, --labels or --unfused.")

@@ -16,10 +16,10 @@ from converters.errors import ConversionError
 from converters.exporting.formats import Format, find_format
 from converters.exporting.litert_metadata import pack_labels, read_labels_of
 from converters.exporting.result import Export
+from converters.exporting.table import FILES
 from converters.exporting.writing import in_batches, on_tensorflow, written_and_run
 from converters.image_sizes import image_size_of
 from converters.staging import check_output, staged
-from converters.tensorflow_extra import need_tensorflow
 from converters.text import shape_text
 from converters.versions import version_of
 from mobilenets.nesting import is_nested
@@ -88,8 +88,6 @@ def export(
     path = Path(path)
     target = find_format(format, quantization, input_type, batch)
     check_path(path, target, force)
-    if target.by_tensorflow:
-        need_tensorflow(f"Exporting to {format}")
     _check_model(model, format)
     if quantization == "int8" and images is None:
         raise ConversionError("int8 needs images to calibrate its ranges on; noise would give wrong ranges.")
@@ -221,7 +219,7 @@ def _model_input(model: keras.Model, images: np.ndarray | None) -> np.ndarray:
 def _written_and_run(
     model: keras.Model, path: Path, target: Format, choices: Mapping, images: np.ndarray
 ) -> np.ndarray:
-    if target.by_tensorflow and keras.backend.backend() != "tensorflow":
+    if FILES[choices["format"]].by_tensorflow and keras.backend.backend() != "tensorflow":
         return on_tensorflow(model, path, choices, images)
     try:
         return written_and_run(model, path, target, images)

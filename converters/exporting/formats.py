@@ -11,7 +11,7 @@ import numpy as np
 
 from converters.errors import ConversionError
 from converters.exporting import keras_applications, transformers_folder
-from converters.exporting.table import FILES, missing_packages
+from converters.exporting.table import FILES, check_packages
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -29,7 +29,6 @@ class Format(NamedTuple):
         fused: whether the model is fused first where the caller does not object.
         symmetric: whether what was written takes images in [-1, 1] whatever the model takes.
         at_once: whether the function of `load` takes all images in one call, because a call starts a process.
-        by_tensorflow: whether only Keras's TensorFlow backend writes it.
         check: refuses a model that the format cannot express, before any work.
         ends: reads the names of input and output from what was written; None if programs do not need them.
     """
@@ -43,7 +42,6 @@ class Format(NamedTuple):
     fused: bool = True
     symmetric: bool = False
     at_once: bool = False
-    by_tensorflow: bool = True
     check: Callable[[keras.Model], object] = lambda model: None
     ends: Callable[[Path], tuple[str, str]] | None = None
 
@@ -224,7 +222,6 @@ FORMATS = {
         FILES["keras-applications"].suffixes,
         fused=False,
         symmetric=True,
-        by_tensorflow=False,
         check=keras_applications.check,
     ),
     "transformers": Format(
@@ -235,7 +232,6 @@ FORMATS = {
         fused=False,
         symmetric=True,
         at_once=True,
-        by_tensorflow=False,
         check=transformers_folder.check,
     ),
 }
@@ -267,11 +263,7 @@ def find_format(name: str, quantization: str | None, input_type: str = "float32"
     found = QUANTIZATIONS[quantization] if quantization else FORMATS[name]
     if quantization == "int8":
         found = found._replace(write=functools.partial(write_litert_int8, input_type=input_type, batch=batch))
-    if missing := missing_packages(name):
-        raise ConversionError(
-            f"The format {name} needs packages that are not installed ({', '.join(missing)}): "
-            f"pip install 'mobilenets[{name}]'."
-        )
+    check_packages(name)
     if tuple(map(int, keras.__version__.split(".")[:2])) < found.keras_version:
         needed = ".".join(map(str, found.keras_version))
         raise ConversionError(f"The format {name} needs Keras {needed} or later; this is {keras.__version__}.")

@@ -1,13 +1,38 @@
 """Feature vectors of some images: one part of a job, on this machine or on one of many."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from converters.images.embedding_files import Part
-from converters.images.models import ImageModel
 from converters.images.pipeline import image_batches
 from converters.images.reasons import Broken
+
+
+class FeatureModel(Protocol):
+    """What a job needs of a model: a `converters.images.models.ImageModel`, or a `KeptEmbedder`."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images to give it."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images to give it."""
+
+    @property
+    def runtime(self) -> str:
+        """The runtime that was asked for."""
+
+    def num_features(self) -> int:
+        """Length of a feature vector."""
+
+    def digest(self) -> str:
+        """A sha256 of everything that the outputs depend on."""
+
+    def features(self, first: np.ndarray | None = None, count: int | None = None) -> Any:
+        """A function from images to feature vectors, with the attributes ``runtime`` and ``notes``."""
 
 
 class Embedder:
@@ -23,7 +48,7 @@ class Embedder:
 
     def __init__(
         self,
-        model: ImageModel,
+        model: FeatureModel,
         batch_size: int = 32,
         first: np.ndarray | None = None,
         count: int | None = None,

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import checkpoints
-from converters.images.embedder import Embedder
+from converters.images.embedder import Embedder, FeatureModel
 from converters.images.embedding_files import WRITERS, metadata_of, read_part, write_part
 from converters.images.embedding_parts import locked_parts, remove_parts
 from converters.images.features_path import check_features_path
 from converters.images.files import chunks
-from converters.images.models import ImageModel
 from converters.images.orientation import turned_note
 from converters.images.photographs import decoder
 from converters.images.pipeline import first_images
@@ -44,7 +43,7 @@ class Embedding:
 
 
 def embed(
-    model: ImageModel,
+    model: FeatureModel,
     images: Iterable[str],
     output: str | os.PathLike,
     *,

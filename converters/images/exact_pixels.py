@@ -11,6 +11,8 @@ from converters.images.headers import Header, pillow_pixels, read_header, uprigh
 
 # Pillow's other types of JPEG files (CMYK) are converted to RGB in another way.
 _JPEG_MODES = ("L", "RGB")
+# Of larger ones Pillow takes too much memory: 11 bytes per pixel, and TensorFlow 3.
+_MOST_PNG_PIXELS = 20_000_000
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
@@ -59,7 +61,8 @@ def is_exact(path: str) -> bool:
 
 
 def _is_for_pillow(header: Header) -> bool:
-    return header.by_pillow or (header.format == "PNG" and header.mode in _PNG_MODES)
+    png = header.format == "PNG" and header.mode in _PNG_MODES and header.pixels <= _MOST_PNG_PIXELS
+    return header.by_pillow or png
 
 
 def _is_jpeg(header: Header) -> bool:

@@ -67,13 +67,13 @@ class Row(NamedTuple):
     Attributes:
         number: Its place among the paths.
         path: The file.
-        by_pillow: Whether Pillow decodes it, also where TensorFlow is installed.
+        header: What its beginning states.
         orientation: The EXIF orientation by which it is turned, 1 to 8. 1 leaves it as it is.
     """
 
     number: int
     path: str
-    by_pillow: bool
+    header: Header
     orientation: int
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 import mobilenets
 from converters.image_sizes import height_and_width
-from converters.images.headers import DECODED, pillow_pixels, read_header
+from converters.images.exact_pixels import exact_pixels
+from converters.images.headers import DECODED, Header, pillow_pixels, read_header
 from converters.images.reasons import too_large, unreadable
 from converters.tensorflow_extra import has_tensorflow
 from converters.versions import version_of
@@ -46,40 +47,53 @@ def load_images(
     return np.stack([mobilenets.preprocess(decode(path, channels), size) for path in paths])
 
 
-def decode(path: str | pathlib.Path, channels: int = 3) -> np.ndarray:
+def decode(path: str | pathlib.Path, channels: int = 3, header: Header | None = None) -> np.ndarray:
     """Returns one image as uint8 ``(height, width, channels)``, channels 3 (RGB) or 1 (grayscale).
+
+    Args:
+        path: The file.
+        channels: 3 or 1.
+        header: What the file's beginning states, where it is known already.
 
     Raises:
         ValueError: The file is not such an image, or has too many pixels.
         OSError: The file cannot be read.
     """
     name = os.fspath(path)
-    header = read_header(name)
+    header = header or read_header(name)
     if header.refused:
         raise ValueError(header.refused)
-    encoded = pathlib.Path(path).read_bytes()
     if header.too_large:
         raise ValueError(too_large(path, header))
     if header.by_pillow:
         pixels = pillow_pixels(name)
     elif has_tensorflow():
-        pixels = _by_tensorflow(path, encoded)
-    elif header.format in DECODED:
-        try:
-            pixels = pillow_pixels(name)
-        except ValueError as error:
-            raise ValueError(unreadable(path, encoded)) from error
+        # Where both give the same pixels, not by TensorFlow, which takes seconds to import.
+        exact = exact_pixels(name, header)
+        pixels = _by_tensorflow(path) if exact is None else exact
     else:
-        raise ValueError(unreadable(path, encoded))
+        pixels = _by_pillow(path, header)
     return pixels if channels == 3 else grayscale(pixels)
 
 
-def _by_tensorflow(path: str | pathlib.Path, encoded: bytes) -> np.ndarray:
+def _by_tensorflow(path: str | pathlib.Path) -> np.ndarray:
     import tensorflow as tf
 
+    encoded = pathlib.Path(path).read_bytes()
     try:
-        return tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
+        # Not `.numpy()`, which copies.
+        return np.asarray(tf.io.decode_image(encoded, channels=3, expand_animations=False))
     except tf.errors.OpError as error:
+        raise ValueError(unreadable(path, encoded)) from error
+
+
+def _by_pillow(path: str | pathlib.Path, header: Header) -> np.ndarray:
+    encoded = pathlib.Path(path).read_bytes()
+    if header.format not in DECODED:
+        raise ValueError(unreadable(path, encoded))
+    try:
+        return pillow_pixels(os.fspath(path))
+    except ValueError as error:
         raise ValueError(unreadable(path, encoded)) from error
 
 

@@ -11,10 +11,10 @@ from converters.image_sizes import height_and_width
 from converters.images.files import chunks
 from converters.images.headers import MAX_PIXELS, Header, Row, read_header
 from converters.images.photographs import decode
+from converters.images.preparation import prepared
 from converters.images.reasons import Broken
-from converters.tensorflow_extra import has_tensorflow
 
-# Paths of one pipeline. Making a pipeline of TensorFlow costs as much as reading about ten images.
+# Paths whose headers are read at a time.
 CHUNK = 1024
 
 
@@ -110,16 +110,10 @@ def _images(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of (number in ``paths``, image); an image that cannot be read leaves a gap in the numbers."""
     rows = [
-        Row(number, path, header.by_pillow, header.orientation if turn else 1)
+        Row(number, path, header, header.orientation if turn else 1)
         for number, (path, header) in enumerate(zip(paths, headers, strict=True))
         if not header.too_large and not header.refused
     ]
-    if not rows:
-        return
-    if has_tensorflow():
-        from converters.images.pipeline_tf import prepared
-    else:
-        from converters.images.pipeline_pillow import prepared
     yield from prepared(rows, size, batch_size, channels, parallel)
 
 
