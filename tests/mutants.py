@@ -1,7 +1,7 @@
 """Damaged copies of files of variables, and a process that reads them one after the other and tells how each went.
 
 The damage follows from seeds alone. Native code that crashes takes its process along, so that the reading is done in
-one of its own: ``python -m tests.mutants FOLDER FORMAT``, which ends itself when a single mutant takes too long.
+one of its own: ``python -m tests.mutants SUBJECTS [forked]``, which ends itself when a single mutant takes too long.
 """
 
 import faulthandler
@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 import checkpoints
+from checkpoints import trial
+from tests import forked_trials
 
 SECONDS = 20  # for one mutant; they take milliseconds
 Variables = Mapping[str, np.ndarray]
@@ -190,7 +192,9 @@ def read_all(subject: Subject) -> Iterator[dict]:
         yield {"outcome": outcome, "message": message, "seconds": seconds}
 
 
-def _main(subjects: str) -> None:
+def _main(subjects: str, trials: str = "started") -> None:
+    if trials == "forked":
+        trial.subprocess.run = forked_trials.run  # of this process only
     before = None
     for folder, *rest in json.loads(subjects):
         subject = Subject(pathlib.Path(folder), *rest)

@@ -1,12 +1,15 @@
 """HDF5 files of other programs, damaged ones and hostile ones; `test_checkpoints_writing.py` tests writing."""
 
+import subprocess
+
 import h5py
 import keras
 import numpy as np
 import pytest
 
 import checkpoints
-from checkpoints import hdf5
+from checkpoints import hdf5, trial
+from tests import forked_trials
 
 VARIABLES = {f"net/layer_{i}/weights": np.arange(12, dtype=np.float32).reshape(3, 4) * i for i in range(9)}
 
@@ -96,9 +99,10 @@ def test_a_later_version_is_refused(path):
     refused(path, "has version 2 of its format, but only 1 is supported")
 
 
-@pytest.mark.parametrize("step", [599, 23])
-def test_damage_is_detected_at_every_position(path, step):
-    """In steps, as each read starts a process."""
+@pytest.mark.parametrize(("step", "run"), [(599, subprocess.run), (23, forked_trials.run)], ids=["started", "forked"])
+def test_damage_is_detected_at_every_position(path, step, run, monkeypatch):
+    """In steps, as each read needs a process."""
+    monkeypatch.setattr(trial.subprocess, "run", run)
     whole = path.read_bytes()
     for i in range(0, len(whole), step):
         for content in (whole[:i], whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :]):

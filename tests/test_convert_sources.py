@@ -12,7 +12,7 @@ from tests.oracle.files import freeze, write_checkpoint
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
 
-FAMILIES = [("mobilenet_v1", 0.25), ("mobilenet_v2", 0.35), ("inception_v2", 0.25)]
+FAMILIES = [("mobilenet_v1", 0.25), ("mobilenet_v2", 0.35), ("mobilenet_v3", 0.35), ("inception_v2", 0.25)]
 AVERAGE = "/ExponentialMovingAverage"
 MOVING = ("moving_mean", "moving_variance")
 
@@ -144,9 +144,10 @@ def test_every_form_gives_the_same_model(forms, form):
     assert converters.verify(conversion.model, folder / "v2").passed
 
 
-def test_slim_to_keras_to_slim_is_the_same_bits(forms, tmp_path):
-    folder, variables = forms
-    conversion = converters.conversion_of(folder / "v2")
+@pytest.mark.parametrize(("family", "multiplier"), FAMILIES)
+def test_slim_to_keras_to_slim_is_the_same_bits(family, multiplier, tmp_path):
+    variables = made_up_variables(variable_shapes(family, multiplier))
+    conversion = converters.conversion_of(variables, input_shape=(96, 96, 3))
     converters.save_model(conversion, tmp_path / "model.keras")
     back = converters.slim_variables(converters.load_model(tmp_path / "model.keras"))
     for version in (1, 2):

@@ -122,10 +122,10 @@ FORMATS = {
     "tar, V1 in it": Format(in_archive(v1, "net.ckpt"), "net.tar", "net.tar"),
 }
 ALL = {small: 17, network: 3}  # mutants of each mutator
-FEW = {small: 4, network: 1}  # of HDF5, as each file starts a process
+FEW = {small: 4, network: 1}  # of HDF5, where each file starts a process
 RUNS = [
     *((name, FEW if name.startswith("HDF5") else ALL) for name in FORMATS),
-    *((name, ALL) for name in FORMATS if name.startswith("HDF5")),
+    *((name, ALL) for name in FORMATS if name.startswith("HDF5")),  # the process is forked
 ]
 
 
@@ -146,7 +146,7 @@ def read_mutants(folder, kind, each):
             target.parent.mkdir(parents=True)
             kind.write(make(seed), target)
         subjects.append([str(folder / make.__name__), kind.file, kind.path, number])
-    command = [sys.executable, "-m", "tests.mutants", json.dumps(subjects)]
+    command = [sys.executable, "-m", "tests.mutants", json.dumps(subjects), "forked" if each is ALL else "started"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.returncode == 0, f"the process died of {lines[-1:]}:\n{ended.stderr[-3000:]}"

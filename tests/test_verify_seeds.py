@@ -7,6 +7,7 @@ import pytest
 
 import converters
 import mobilenets
+from converters.graphs import frozen_graph
 from converters.parity import outputs
 from tests.networks import variant_of
 from tests.oracle.files import freeze
@@ -15,9 +16,10 @@ from tests.oracle.run import variable_shapes
 
 
 @pytest.fixture(autouse=True)
-def _one_exact_model(monkeypatch):
-    """The copy of the model in float64 is made once, not for each seed."""
-    monkeypatch.setattr(outputs, "with_dtype", functools.lru_cache(1)(outputs.with_dtype))
+def _made_once(monkeypatch):
+    """The copy of the model in float64 is made once, and the graph is opened once, not for each seed."""
+    for module, name in ((outputs, "with_dtype"), (frozen_graph, "FrozenGraph")):
+        monkeypatch.setattr(module, name, functools.lru_cache(1)(getattr(module, name)))
 
 
 def failures(name, seeds, folder):
