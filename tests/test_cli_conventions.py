@@ -108,7 +108,7 @@ MISTAKES = {  # in a folder with the files model.keras and a.png, without the pa
     "predict none.keras a.png": "none.keras does not exist",
     "verify none.keras none.ckpt": "none.keras does not exist",
     "export none.keras -o x.tflite": "none.keras does not exist",
-    "export model.keras -o x.onnx": 'pip install "mobilenets[onnx]"',
+    "export model.keras -o x.onnx": "pip install 'mobilenets[onnx]'",
     "info none.keras": "none.keras does not exist",
     f"info {NAME} --plot x.gif": "must end in .png",
     f"info {NAME} --plot x.png": "pip install 'mobilenets[plots]'",
