@@ -89,7 +89,7 @@ def _prepared(images: np.ndarray, size: tuple[int, int], random: np.random.Gener
         return preprocess(images, size, CENTRAL_FRACTION)
     part = _middle(images) if random is None else _random_part(images, random)
     pixels = part.astype(np.float32) * np.float32(1 / 255)
-    pixels = resize(resize(pixels, size[1], axis=1), size[0], axis=0)
+    pixels = resize(pixels, size)
     return pixels[:, ::-1] if random is not None and random.random() < 0.5 else pixels
 
 

@@ -41,19 +41,35 @@ def preprocess(
         raise ValueError(f"image_size must be at least 1, not {image_size!r}.")
     top, left = (int((size - size * central_fraction) / 2) for size in image.shape[:2])
     middle = image[top : image.shape[0] - top, left : image.shape[1] - left]
-    return resize(resize(middle, width, axis=1), height, axis=0)
+    return resize(middle, (height, width))
 
 
-def resize(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Resizes one axis (legacy bilinear): pixel ``i`` of the result is at ``i * old / new`` of the source.
+def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes an image to ``(height, width)`` (legacy bilinear); bytes become floats in [0, 1]."""
+    height, width = size
+    lower, upper, weight = _positions(pixels.shape[0], height)
+    # Only the rows that count: of a large image these are few.
+    rows, places = np.unique([lower, upper], return_inverse=True)
+    columns = _interpolated(pixels[rows], *_positions(pixels.shape[1], width), axis=1)
+    lower, upper = places.reshape(2, height)
+    return _interpolated(columns, lower, upper, weight, axis=0)
 
-    Bytes become floats in [0, 1]. All computation is in float32, to round as TensorFlow does.
+
+def _positions(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns between which pixels of the source each pixel of the result is, and how far from the first of the two.
+
+    Legacy bilinear: pixel ``i`` is at ``i * old / new``. All computation is in float32, to round as TensorFlow does.
     """
-    old = pixels.shape[axis]
-    position = np.arange(size, dtype=np.float32) * (np.float32(old) / np.float32(size))
+    position = np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new))
     lower = np.floor(position).astype(np.int64)
-    upper = np.minimum(lower + 1, old - 1)
-    weight = np.expand_dims(position - lower.astype(np.float32), tuple(d for d in range(3) if d != axis))
+    return lower, np.minimum(lower + 1, old - 1), position - lower.astype(np.float32)
+
+
+def _interpolated(
+    pixels: np.ndarray, lower: np.ndarray, upper: np.ndarray, weight: np.ndarray, *, axis: int
+) -> np.ndarray:
+    """Resizes one axis."""
+    weight = np.expand_dims(weight, tuple(d for d in range(3) if d != axis))
     below, result = _floats(pixels.take(lower, axis)), _floats(pixels.take(upper, axis))
     # In place: below + (above - below) * weight.
     result -= below

@@ -124,6 +124,8 @@ def keep_embedder(model: "ImageModel", image_size: object, images: Sequence[str]
         images: Paths of the images of the job.
         upright: Whether images were turned upright.
     """
+    if model.runtime != "auto" and model.runtime not in RUNTIMES:
+        return  # the model's own layers, or TensorFlow
     first = first_images(images, model.image_size, turn=upright, channels=model.channels)
     inference = model.features(first, sum(1 for _ in images))
     if inference.file is None or inference.error is None:

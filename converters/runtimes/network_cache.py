@@ -57,13 +57,15 @@ def network_file(model: "keras.Model", runtime: Runtime) -> Path:
 
 
 def network_digest(model: "keras.Model") -> str:
-    """Returns a sha256 of the structure and of all weights, whatever the names of model and layers."""
+    """Returns a sha256 of the structure and of all weights, whatever the name of the model."""
     import keras
 
     from converters.versions import version_of
 
     digest = hashlib.sha256(f"{FORMAT} {version_of('tensorflow')} {keras.__version__}".encode())
-    digest.update(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
+    # Keras counts models without a name: functional, functional_1, ...
+    config = {key: value for key, value in model.get_config().items() if key != "name"}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     for weight in model.weights:
         array = keras.ops.convert_to_numpy(weight)
         digest.update(f"{array.dtype} {array.shape}".encode())
