@@ -47,7 +47,9 @@ def demo(context, checkpoint):
 
         click.echo(f"Converting {checkpoint} ...")
         conversion = converters.conversion_of(checkpoint)
-        output = OUTPUT / f"{pathlib.Path(checkpoint).stem}.keras"
+        # A folder may be called mobilenet_v1_0.25_128, which has no suffix.
+        named = pathlib.Path(checkpoint)
+        output = OUTPUT / f"{named.name if named.is_dir() else named.stem}.keras"
         OUTPUT.mkdir(exist_ok=True)
         converters.save_model(conversion, output, force=True)
         click.echo(facts_text(conversion.facts() | {"output": str(output)}) + "\n")
