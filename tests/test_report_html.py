@@ -119,6 +119,21 @@ def test_weights_page():
     assert "open" not in Page(html_report(weights(True, True), {})).named("details")[0]
 
 
+@pytest.mark.parametrize(("width", "left_out"), [(200, ()), (100, ("cosine",)), (80, ("model", "shape"))])
+def test_a_narrow_terminal_has_fewer_columns_and_whole_names(width, left_out):
+    names = "MobilenetV2/layer_16/expansion_output", "MobilenetV2/layer_17/depthwise_output"
+    rows = [
+        OutputRow(name, (2, 7, 7, 960), (2, 7, 7, 960), 3e-6, 1e-6, 1e-5, 1e-6, 1e-5, 1.0, None, passed)
+        for name, passed in zip(names, (True, False), strict=True)
+    ]
+    text = report_text(Report("outputs", "m", "r", tuple(rows), 1e-5, (), 2), True, width)
+    table = text.splitlines()[1:-1]
+    assert all(any(name in line for line in table) for name in names) and max(map(len, table)) <= width
+    heading = " ".join(table[:3])
+    assert all(name not in heading for name in left_out) and "allowed" in heading
+    assert any(line.endswith("FAILED <- first") for line in table)
+
+
 def test_the_first_20_variables_that_differ_are_shown_unless_all_are_asked_for():
     report = weights(*[False] * 25, *[True] * 3)
     text = report_text(report, every_row=False, option="--verbose")

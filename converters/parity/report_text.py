@@ -35,7 +35,7 @@ def report_text(report: "Report", every_row: bool = True, width: int = 200, opti
         "more variables differ": len(weights) - len(shown),
     }
     more = [f"{count} {what} ({option} prints them)." for what, count in left_out.items() if count]
-    table = text_of(_outputs(report, outputs) if outputs else _weights(shown), width)
+    table = text_of(_outputs(report, outputs, width) if outputs else _weights(shown), width)
     return "\n".join([verdict(report), *report.notes, table, *more, verdict(report)])
 
 
@@ -74,13 +74,31 @@ def verdict(report: "Report") -> str:
     )
 
 
-def _outputs(report: "Report", rows: Sequence[OutputRow]) -> Table:
-    columns = ("reference error", "rounding", "allowed", "this model", "cosine", "top-1")
-    table = plain_table(Column("endpoint", overflow="fold"), "shape", *map(right, columns), "")
+COLUMNS = ("endpoint", "shape", "reference\nerror", "rounding", "allowed", "this\nmodel", "cosine", "top-1", "")
+DISPENSABLE = ("this\nmodel", "rounding", "shape")
+"""Columns that a narrow terminal does without, after empty ones and the cosine where it decides nothing."""
+GAP = 3
+
+
+def _outputs(report: "Report", rows: Sequence[OutputRow], width: int) -> Table:
     first = report.first_failure
-    for row in rows:
-        mark = "" if row.passed else "FAILED" + (" <- first" if row is first else "")
-        table.add_row(*output_cells(row), mark, style=None if row.passed else "red")
+    marks = ["" if row.passed else "FAILED" + (" <- first" if row is first else "") for row in rows]
+    cells = [(*output_cells(row), mark) for row, mark in zip(rows, marks, strict=True)]
+    longest = [
+        max(map(len, (*name.split(), *texts))) for name, texts in zip(COLUMNS, zip(*cells, strict=True), strict=True)
+    ]
+    kept = [number for number, name in enumerate(COLUMNS) if any(row[number] for row in cells)]
+    for name in (*(() if report.agreement else ("cosine",)), *DISPENSABLE):
+        if sum(longest[number] + GAP for number in kept) <= width:
+            break
+        kept = [number for number in kept if COLUMNS[number] != name]
+    # The last word of a failure is cut off before the name of an endpoint is.
+    fits = sum(longest[number] + GAP for number in kept) <= width
+    endpoint = Column("endpoint", overflow="fold", min_width=longest[0] if fits else None)
+    names = [COLUMNS[number] for number in kept[1:]]
+    table = plain_table(endpoint, *(name if name in ("shape", "") else right(name) for name in names))
+    for row, texts in zip(rows, cells, strict=True):
+        table.add_row(*(texts[number] for number in kept), style=None if row.passed else "red")
     return table
 
 
