@@ -160,7 +160,7 @@ def embed(model, folder, output, *options):
 
 @needs_litert
 def test_the_second_job_needs_neither_tensorflow_nor_keras(tmp_path, cache):
-    """And gives the same bits, also where a parts folder was begun by the first."""
+    """And gives the same bits."""
     model = write_model(tmp_path / "model.keras", head="feature_vector", input_shape=(64, 64, 3))
     images = tmp_path / "images"
     write_images(images, 6)

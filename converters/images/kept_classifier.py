@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converters.images.exact_pixels import exact_images, is_exact
-from converters.images.kept_network import KeptNetwork, read_record, record_file, write_record
+from converters.images.kept_network import KeptNetwork, known_of, read_record, record_file, write_record
 from converters.images.prediction import Prediction, best, softmax
 from converters.images.scaling import as_logits, in_range
 from converters.runtimes.table import RUNTIMES
@@ -100,12 +100,7 @@ def keep_classifier(model: "ImageModel", image_size: object, first: np.ndarray) 
     kept = None
     if inference.file is not None and inference.error is not None and inference.bound is not None:
         kept = KeptClassifier(
-            file=str(inference.file.absolute()),
-            runtime=inference.runtime,
-            version=RUNTIMES[inference.runtime].version(),
-            image_size=model.image_size,
-            image_range=model.image_range,
-            notes=model.notes,
+            **known_of(model, inference.file, inference.runtime),
             has_softmax=model.has_softmax,
             num_classes=model.num_classes(),
             error=inference.error,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from converters.images.files import ImagePaths
-from converters.images.kept_network import KeptNetwork, read_record, record_file, write_record
+from converters.images.kept_network import KeptNetwork, known_of, read_record, record_file, write_record
 from converters.images.pipeline import first_images
 from converters.images.scaling import in_range
 from converters.runtimes.network_cache import Verdict, read_verdict, verdict_file
@@ -135,12 +135,7 @@ def keep_embedder(model: "ImageModel", image_size: object, images: Sequence[str]
         write_record(
             record,
             KeptEmbedder(
-                file=str(inference.file.absolute()),
-                runtime=inference.runtime,
-                version=RUNTIMES[inference.runtime].version(),
-                image_size=model.image_size,
-                image_range=model.image_range,
-                notes=model.notes,
+                **known_of(model, inference.file, inference.runtime),
                 asked=model.runtime,
                 channels=model.channels,
                 length=model.num_features(),

@@ -8,11 +8,14 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import checkpoints
 from converters.runtimes.network_cache import is_whole
 from converters.runtimes.table import RUNTIMES, Function, usable_cores
+
+if TYPE_CHECKING:
+    from converters.images.models import ImageModel
 
 FORMAT = "mobilenets kept network 1"
 Kept = TypeVar("Kept", bound="KeptNetwork")
@@ -44,6 +47,18 @@ class KeptNetwork:
         if row.missing_packages() or row.version() != self.version or not is_whole(file.parent):
             return None
         return row.load(file, usable_cores())
+
+
+def known_of(model: "ImageModel", file: pathlib.Path, runtime: str) -> dict[str, Any]:
+    """Returns the attributes of a `KeptNetwork` for a model that was converted to a file for a runtime."""
+    return {
+        "file": str(file.absolute()),
+        "runtime": runtime,
+        "version": RUNTIMES[runtime].version(),
+        "image_size": model.image_size,
+        "image_range": model.image_range,
+        "notes": model.notes,
+    }
 
 
 def record_file(
