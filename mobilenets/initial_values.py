@@ -46,7 +46,6 @@ def _constant(self: keras.Initializer, shape: tuple[int, ...], dtype: object = N
     kind = next(kind for kind in _VALUES if isinstance(self, kind))
     if not _threads[threading.get_ident()]:
         return _ORIGINALS[kind](self, shape, dtype, **options)
-    dtype = keras.backend.standardize_dtype(dtype)
-    if dtype == "bfloat16":  # NumPy has none
-        return keras.ops.cast(_VALUES[kind](shape, np.float32), dtype)
-    return _VALUES[kind](shape, dtype)
+    # NumPy has no bfloat16; and JAX compiles a program for every shape of a NumPy array whose dtype is not named.
+    values = keras.ops.convert_to_tensor(_VALUES[kind](shape, np.float32), "float32")
+    return keras.ops.cast(values, keras.backend.standardize_dtype(dtype))
