@@ -1,6 +1,7 @@
 """``mobilenets convert`` as a whole process, against one that imports TensorFlow and Keras and does nothing else.
 
 Reading the variables of the same checkpoint is measured against ``tf.train.load_checkpoint``, also in whole processes.
+The conversion is measured on JAX too, without TensorFlow, where `make test-backends` has set up the environment.
 """
 
 import importlib.util
@@ -27,7 +28,11 @@ BARE, CONVERT, HELP = "python -c 'import tensorflow, keras'", "mobilenets conver
 # import that everything is compared with slower.
 PYTHON = (sys.executable, "-c")
 ALONE = "import sys; sys.modules['matplotlib'] = None; "
-PROGRAM = (*PYTHON, ALONE + "from converters.cli import main; main()")
+MAIN = "from converters.cli import main; main()"
+PROGRAM = (*PYTHON, ALONE + MAIN)
+JAX_PYTHON = pathlib.Path(__file__).parents[1] / ".venv-jax" / "bin" / "python"
+JAX_BARE, JAX_CONVERT = "python -c 'import jax, keras', no TensorFlow", "mobilenets convert on JAX, no TensorFlow"
+ON_JAX = "import os; os.environ['KERAS_BACKEND'] = 'jax'; " + ALONE
 MIB = 2**20
 READ, READ_BY_TENSORFLOW = "checkpoints.load_variables", "tf.train.load_checkpoint"
 READERS = {
@@ -63,6 +68,11 @@ def measure(quick: bool) -> Result:
             log.info("conversion: ai-edge-litert is not installed, so no .tflite file is converted")
         else:
             commands[LITERT] = [*PROGRAM, "convert", str(graphs / "model.tflite"), *output]
+        if JAX_PYTHON.exists():
+            commands[JAX_BARE] = [str(JAX_PYTHON), "-c", ON_JAX + "import jax, keras"]
+            commands[JAX_CONVERT] = [str(JAX_PYTHON), "-c", ON_JAX + MAIN, "convert", str(prefix), *output]
+        else:
+            log.info("conversion: .venv-jax is missing (make test-backends), so nothing is converted on JAX")
         runs = {name: [] for name in commands}
         for turn in range(2 if quick else 12):
             log.info("conversion: turn %d", turn + 1)
@@ -114,9 +124,12 @@ def targets(rows: Sequence[Row], checkpoint_bytes: int) -> list[Target]:
     """Time as a multiple of the bare import's, and memory beyond it as a multiple of the checkpoint's size."""
     named: Mapping[object, Row] = {row["process"]: row for row in rows}
     beyond = (named[CONVERT]["peak MiB"] - named[BARE]["peak MiB"]) * MIB / checkpoint_bytes
+    times = [("whole conversion", CONVERT, BARE, 1.5), ("whole conversion on JAX", JAX_CONVERT, JAX_BARE, 1.2)]
     return [
-        Target(
-            "whole conversion: time against the bare import", named[CONVERT]["median s"] / named[BARE]["median s"], 1.5
+        *(
+            Target(f"{what}: time against the bare import", named[name]["median s"] / named[bare]["median s"], bound)
+            for what, name, bare, bound in times
+            if name in named
         ),
         Target("whole conversion: peak memory beyond the bare import's, in checkpoint sizes", beyond, 3.0),
         Target("help text", named[HELP]["median s"], 0.5, "s"),

@@ -274,6 +274,10 @@ def test_conversion_is_judged_by_the_bare_import():
     rows = [conversion.row(name, [one]) for name, one in runs.items()]
     found = [(target.found, target.met) for target in conversion.targets(rows, checkpoint_bytes=40 * 2**20)]
     assert found == [(1.5, True), (3.0, True), (0.1, True)]
+    on_jax = {conversion.JAX_BARE: run(1.0, 200), conversion.JAX_CONVERT: run(2.0, 300)}
+    rows += [conversion.row(name, [one]) for name, one in on_jax.items()]
+    found = [(target.found, target.met) for target in conversion.targets(rows, checkpoint_bytes=40 * 2**20)]
+    assert found == [(1.5, True), (2.0, False), (3.0, True), (0.1, True)]
 
 
 def test_pictures_are_seeded_and_photograph_like(tmp_path, monkeypatch):

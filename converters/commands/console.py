@@ -88,12 +88,12 @@ def echo(text: object, err: bool = False, nl: bool = True) -> None:
     click.echo(printed, err=err, nl=nl)
 
 
-def echo_report(report: "Report", every_row: bool, option: str) -> None:
-    """Prints a report; on a terminal without ``every_row``, which ``option`` sets, only the rows that matter most."""
+def echo_report(report: "Report", every_row: bool) -> None:
+    """Prints a report; on a terminal without ``every_row`` only the rows that matter most."""
     from converters.parity.report_text import report_text
     from converters.text import terminal_width
 
-    echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width(), option))
+    echo(report_text(report, every_row or not sys.stdout.isatty(), terminal_width()))
 
 
 @contextlib.contextmanager

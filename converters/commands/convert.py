@@ -138,7 +138,7 @@ def convert_command(
                 if as_json:
                     echo(error.reports[-1].to_json())
                 else:
-                    echo_report(error.reports[-1], verbose, "--verbose")
+                    echo_report(error.reports[-1], verbose)
                 raise Mismatch(str(error), printed=True) from error
     for note in conversion.notes:
         echo(f"Note: {note}", err=True)

@@ -38,7 +38,7 @@ from converters.sources import check_there, find_source
 )
 @click.option("--scope", help="The scope of the network in a checkpoint REFERENCE that has several.  [the only one]")
 @click.option("--partial", is_flag=True, help="Accept a reference with fewer than half of the model's endpoints.")
-@click.option("--all", "every_row", is_flag=True, help="Print all endpoints, not only those that differ and the worst.")
+@click.option("--verbose", "--all", "verbose", is_flag=True, help="Print all rows, not only those that matter most.")
 @click.option(
     "--report",
     "-o",
@@ -50,7 +50,7 @@ from converters.sources import check_there, find_source
 @cache_option
 @as_json
 def verify_command(
-    model, reference, images, image_size, tolerance, float64, ema, scope, partial, every_row, report_file, as_json
+    model, reference, images, image_size, tolerance, float64, ema, scope, partial, verbose, report_file, as_json
 ):
     """Compare MODEL (.keras) with REFERENCE.
 
@@ -99,7 +99,7 @@ def verify_command(
     if as_json:
         echo(report.to_json())
     else:
-        echo_report(report, every_row, "--all")
+        echo_report(report, verbose)
     sys.exit(0 if report.passed else 1)
 
 

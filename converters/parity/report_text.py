@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 WORST = 5
 MOST_VARIABLES = 20
+WITH_ALL = "mobilenets convert and verify print them with --verbose"
 
 
-def report_text(report: "Report", every_row: bool = True, width: int = 200, option: str = "--all") -> str:
+def report_text(report: "Report", every_row: bool = True, width: int = 200) -> str:
     """Returns a report of `converters.verify` as text: the verdict, notes, a table, and the verdict again.
 
     Args:
@@ -23,7 +24,6 @@ def report_text(report: "Report", every_row: bool = True, width: int = 200, opti
         every_row: whether the table has all endpoints, or only those that differ and the five worst; and all variables
             that differ, or only the first 20.
         width: of the table, in characters.
-        option: of the command, which prints every row.
     """
     outputs = report.output_rows if every_row else _failures_and_worst(report.output_rows)
     weights = [row for row in report.weight_rows if not row.passed]
@@ -34,7 +34,7 @@ def report_text(report: "Report", every_row: bool = True, width: int = 200, opti
         "more rows agree": len(report.output_rows) - len(outputs),
         "more variables differ": len(weights) - len(shown),
     }
-    more = [f"{count} {what} ({option} prints them)." for what, count in left_out.items() if count]
+    more = [f"{count} {what} ({WITH_ALL})." for what, count in left_out.items() if count]
     table = text_of(_outputs(report, outputs, width) if outputs else _weights(shown), width)
     return "\n".join([verdict(report), *report.notes, table, *more, verdict(report)])
 
