@@ -131,7 +131,7 @@ PEERS = {
     "PyTorch, timm": (torch_timm, ("torch", "timm")),
     "hub.KerasLayer, tf_keras": (hub_layer, ("tensorflow_hub", "tf_keras")),
 }
-"""What is measured beside `embed`, and the packages that it needs."""
+"""What is compared with `embed`, and the packages that it needs."""
 
 DECODE, NETWORK = "decode only", "network only"
 LIMITS = {DECODE: decode_only, NETWORK: network_only}

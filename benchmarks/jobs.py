@@ -1,4 +1,4 @@
-"""``mobilenets embed`` and ``predict`` as whole processes, beside what a user would write, and beside the limit."""
+"""``mobilenets embed`` and ``predict`` as whole processes, next to what a user would write, and to the limit."""
 
 import importlib.util
 import logging

@@ -47,14 +47,14 @@ def cached_files(cache: str | os.PathLike[str] | None = None, *, verify: bool = 
             print(file.name, file.bytes, file.origin, file.state)
     """
     folder = store.cache_folder(cache)
-    found = [
+    files = [
         _cached(file, verify)
         for place in (folder.iterdir() if folder.is_dir() else ())
         if re.fullmatch(r"[0-9a-f]{16}", place.name) and place.is_dir()
         for file in place.iterdir()
         if file.is_file() and not re.search(r"\.(lock|part|part\.json)$|^\.", file.name) and not _is_record(file)
     ]
-    return sorted(found)
+    return sorted(files)
 
 
 def remove_cached(names: Iterable[str], cache: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -68,16 +68,16 @@ def remove_cached(names: Iterable[str], cache: str | os.PathLike[str] | None = N
         DownloadError: a name is not in the cache (then nothing is removed), or a file cannot be removed.
     """
     present = cached_files(cache)
-    chosen: dict[Path, None] = {}
+    selection: dict[Path, None] = {}
     for name in names:
         matches = [file.path for file in present if name in (file.name, file.path.name, str(file.path))]
         if not matches:
             known = ", ".join(dict.fromkeys(file.name for file in present)) or "nothing"
             raise DownloadError(f"{name} is not in the cache {store.cache_folder(cache)}, which has {known}.")
-        chosen |= dict.fromkeys(matches)
-    for path in chosen:
+        selection |= dict.fromkeys(matches)
+    for path in selection:
         _remove(path)
-    return list(chosen)
+    return list(selection)
 
 
 def _remove(file: Path) -> None:

@@ -100,12 +100,12 @@ def fetched(
         download(url, part, timeout=timeout, tries=min(tries, SOURCE_TRIES), progress=progress)
 
     search = Search(cache, allow_unpinned, request)
-    found = search.run(groups, hugging_face.GOOGLES.get(name_or_url))
-    if found is None:
+    source = search.run(groups, hugging_face.GOOGLES.get(name_or_url))
+    if source is None:
         raise DownloadError(_nothing_found(name_or_url, groups, search.answers))
-    if sha256 and found.path.is_file() and (digest := files.sha256(found.path)) != sha256.lower():
-        raise DownloadError(f"{found.path} has the sha256 {digest}, but {sha256.lower()} is expected.")
-    return found
+    if sha256 and source.path.is_file() and (digest := files.sha256(source.path)) != sha256.lower():
+        raise DownloadError(f"{source.path} has the sha256 {digest}, but {sha256.lower()} is expected.")
+    return source
 
 
 def _groups(name: str) -> list[list[Candidate]]:

@@ -129,9 +129,9 @@ def _add(variables: dict[str, _Variable], file: Path) -> None:
         for one in listed:
             if one.type in NOT_NUMERIC:
                 continue
-            found = _Variable(one.type, spec(one.type, one.shape), [])
-            known = variables.setdefault(one.name, found)
-            if known.data_type != found.data_type or known.spec != found.spec:
+            variable = _Variable(one.type, spec(one.type, one.shape), [])
+            known = variables.setdefault(one.name, variable)
+            if known.data_type != variable.data_type or known.spec != variable.spec:
                 raise CheckpointError(f"{file} is damaged: {one.name} has two dtypes or shapes.")
             known.parts.extend((table, proto) for proto in one.slice)
 

@@ -110,7 +110,7 @@ class Table:
         if (number := bisect.bisect_left(self._keys, key)) == len(self._keys):
             return None
         with self.opened() as stream:
-            return next((value for found, value in self.block(stream, *self.handles[number]) if found == key), None)
+            return next((value for each, value in self.block(stream, *self.handles[number]) if each == key), None)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[BinaryIO]:

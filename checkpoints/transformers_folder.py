@@ -189,13 +189,13 @@ def transformers_widths(family: str, fields: Mapping[str, Any]) -> dict[str, int
         return int(rounded + divisor if rounded < 0.9 * value else rounded)
 
     widths = [divisible(round(width * multiplier)) for width in _WIDTHS_V2]
-    found = {"Conv": divisible(round(32 * multiplier)), "expanded_conv/project": widths[0]}
+    expected = {"Conv": divisible(round(32 * multiplier)), "expanded_conv/project": widths[0]}
     for index, width in enumerate(widths[1:], start=1):
-        found[f"expanded_conv_{index}/expand"] = divisible(round(widths[index - 1] * numbers["expand_ratio"]))
-        found[f"expanded_conv_{index}/project"] = width
+        expected[f"expanded_conv_{index}/expand"] = divisible(round(widths[index - 1] * numbers["expand_ratio"]))
+        expected[f"expanded_conv_{index}/project"] = width
     fine = numbers.get("finegrained_output", True) and multiplier < 1
-    found["Conv_1"] = 1280 if fine else divisible(round(1280 * multiplier))
-    return {f"MobilenetV2/{conv}/weights": width for conv, width in found.items()}
+    expected["Conv_1"] = 1280 if fine else divisible(round(1280 * multiplier))
+    return {f"MobilenetV2/{conv}/weights": width for conv, width in expected.items()}
 
 
 def _modules(family: str) -> dict[str, str]:

@@ -165,7 +165,7 @@ def parse(kind: str, data: Bytes, depth: int = 0) -> Message:
     """
     if depth > MAX_DEPTH:
         raise WireError(f"more than {MAX_DEPTH} messages are nested")
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     numbers = {}
     for number, wire, raw, value in fields(data):
         if number not in _BY_NUMBER[kind]:
@@ -178,22 +178,22 @@ def parse(kind: str, data: Bytes, depth: int = 0) -> Message:
             if wire not in (expected, _BYTES):
                 raise WireError(f"{name} has the wire type {wire}")
             numbers[name] = field
-            if name in found:
-                found[name] = bytearray(found[name]) if isinstance(found[name], memoryview) else found[name]
-                found[name] += raw
+            if name in values:
+                values[name] = bytearray(values[name]) if isinstance(values[name], memoryview) else values[name]
+                values[name] += raw
             else:
-                found[name] = raw
+                values[name] = raw
             continue
-        if wire != expected or (name in found and not field.many):
+        if wire != expected or (name in values and not field.many):
             raise WireError(f"{name} has the wire type {wire} or two values")
         item = _item(field.kind, raw, value, depth)
         if field.many:
-            found.setdefault(name, []).append(item)
+            values.setdefault(name, []).append(item)
         else:
-            found[name] = item
+            values[name] = item
     for name, field in numbers.items():
-        found[name] = _numbers(field.kind, found[name])
-    return Message(kind, found)
+        values[name] = _numbers(field.kind, values[name])
+    return Message(kind, values)
 
 
 _FIXED = {"float": "<f4", "fixed32": "<u4", "double": "<f8"}

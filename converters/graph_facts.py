@@ -10,7 +10,7 @@ import mobilenets
 from checkpoints.inputs import read_bounded
 from checkpoints.reading import source_in
 from converters.errors import ConversionError
-from converters.network_files import folder_of, network_beside, sole_network
+from converters.network_files import folder_of, network_next_to, sole_network
 from converters.opening import graph_file, litert_file
 from converters.sources import Variables
 from converters.structure import stride_choices
@@ -70,23 +70,23 @@ def graph_facts(source: Variables, family: str, scope: str | None = None) -> Gra
             return _facts_of_transformers(folder, path)
     is_part = path.suffix in (".index", ".meta") or path.suffix.startswith(".data-")
     meta = path.with_name(f"{path.stem if is_part else path.name}.meta")
-    beside = _facts_beside(path, family)
+    facts = _facts_next_to(path, family)
     if not meta.is_file():
-        return beside
+        return facts
     try:
         strides, explicit = _facts_of_meta_graph(meta)
     except ConversionError as error:
         # The weights are not in it.
-        return beside._replace(notes=(*beside.notes, f"{error} Strides and padding are not compared with it."))
-    return GraphFacts(strides, beside.image_size, beside.notes, False, explicit, meta.name)
+        return facts._replace(notes=(*facts.notes, f"{error} Strides and padding are not compared with it."))
+    return GraphFacts(strides, facts.image_size, facts.notes, False, explicit, meta.name)
 
 
-def _facts_beside(path: pathlib.Path, family: str) -> GraphFacts:
+def _facts_next_to(path: pathlib.Path, family: str) -> GraphFacts:
     """Returns what the graph or LiteRT model in an archive or folder says; of the checkpoint next to it, or alone."""
     with folder_of(path) as folder:
         if folder is not None and (file := sole_network(folder)) is not None:
             return _facts_of_network(file)
-    with network_beside(path) as file:
+    with network_next_to(path) as file:
         try:
             if file is None:
                 return NOTHING

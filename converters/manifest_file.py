@@ -118,15 +118,15 @@ def check_model_path(path: pathlib.Path, force: bool) -> None:
     if path.suffix != ".keras":
         raise ConversionError(f"The output {path} must end in .keras.")
     check_output(path, force)
-    beside = manifest_path(path)
-    checkpoints.check_name(beside)
-    if beside.exists() and not force:
+    manifest = manifest_path(path)
+    checkpoints.check_name(manifest)
+    if manifest.exists() and not force:
         try:
             # One that stands alone was left by a run that was killed.
-            read_manifest(beside)
+            read_manifest(manifest)
         except (ConversionError, OSError):
             raise ConversionError(
-                f"The output {beside} exists and is no manifest; use --force (force=True) to replace it."
+                f"The output {manifest} exists and is no manifest; use --force (force=True) to replace it."
             ) from None
 
 

@@ -54,8 +54,8 @@ def sole_network(folder: pathlib.Path) -> pathlib.Path | None:
     if not graphs and len(models) > 1:
         names = ", ".join(str(file.relative_to(folder)) for file in models)
         raise checkpoints.CheckpointError(f"{folder} holds {len(models)} LiteRT models; name one of them: {names}.")
-    found = graphs or models
-    return found[0] if len(found) == 1 else None
+    candidates = graphs or models
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def graph_in(folder: pathlib.Path) -> pathlib.Path | None:
@@ -72,15 +72,15 @@ def graph_in(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 @contextlib.contextmanager
-def network_beside(path: pathlib.Path) -> Iterator[pathlib.Path | None]:
+def network_next_to(path: pathlib.Path) -> Iterator[pathlib.Path | None]:
     """Yields the one graph, or else the one LiteRT model, next to the only checkpoint in a folder or archive."""
     is_checkpoint = not path.is_dir() and (v2_prefix(path) or v1_file(path))
     with folder_of(path.parent if is_checkpoint else path) as folder:
         if folder is None or len(checkpoints_in(folder, "*" if is_checkpoint else "**/*")) != 1:
             yield None
             return
-        found = folder.glob("*") if is_checkpoint else folder.rglob("*")
-        files = sorted(file for file in found if file.name != "saved_model.pb")
+        candidates = folder.glob("*") if is_checkpoint else folder.rglob("*")
+        files = sorted(file for file in candidates if file.name != "saved_model.pb")
         graphs = [file for file in files if file.suffix == ".pb"]
         named = graphs or [file for file in files if file.suffix == ".tflite"]
         yield named[0] if len(named) == 1 else None

@@ -11,7 +11,7 @@ from converters.copies import PRISTINE, open_copy
 from converters.errors import ConversionError, VerificationError
 from converters.graph_facts import options_for, transformers_folder_of
 from converters.keras_file import open_keras_file
-from converters.network_files import folder_of, graph_in, is_hub_module, network_beside, sole_network
+from converters.network_files import folder_of, graph_in, is_hub_module, network_next_to, sole_network
 from converters.opening import graph_file, litert_file, open_source
 from converters.output_verification import verify_outputs
 from converters.parity import transformers_run
@@ -212,5 +212,5 @@ def runnable_graph(origin: Variables) -> Iterator[pathlib.Path | None]:
             if folder is not None:
                 yield graph_in(folder)
                 return
-        with network_beside(path) as file:
+        with network_next_to(path) as file:
             yield file if file is not None and file.suffix == ".pb" else None

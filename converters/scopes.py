@@ -130,8 +130,8 @@ def _candidates(names: Iterable[str]) -> list[NetworkScope]:
         for cut in range(max(len(parts) - 6, 0), len(parts)):
             rest = "/".join(parts[cut:])
             counts.update((family, "/".join(parts[:cut])) for family in known if rest in known[family])
-    found = [NetworkScope(family, path, count) for (family, path), count in counts.items()]
-    return sorted(found, key=lambda n: (not _has_own_name(n), -n.count, n.path))
+    scopes = [NetworkScope(family, path, count) for (family, path), count in counts.items()]
+    return sorted(scopes, key=lambda n: (not _has_own_name(n), -n.count, n.path))
 
 
 def _has_own_name(network: NetworkScope) -> bool:

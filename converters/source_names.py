@@ -55,23 +55,23 @@ def network_view(source: VariableFile, label: str, scope: str | None = None) -> 
     sorted_names = roles(source.shapes)
     owners = sorted_names.owners()
     shapes = {name: source.shapes[entry] for name, entry in owners.items()}
-    found = find_scope(shapes, label, scope)
-    inside = found.slim_names(shapes)
-    taken = {slim: name for slim, name in inside.items() if _belongs(slim, found.family)}
-    network = recognise({slim: shapes[name] for slim, name in taken.items()}, label)
-    others = {name: shapes[name] for name in sorted(shapes.keys() - set(taken.values()))}
+    place = find_scope(shapes, label, scope)
+    inside = place.slim_names(shapes)
+    entry_of = {slim: name for slim, name in inside.items() if _belongs(slim, place.family)}
+    network = recognise({slim: shapes[name] for slim, name in entry_of.items()}, label)
+    others = {name: shapes[name] for name in sorted(shapes.keys() - set(entry_of.values()))}
 
     notes = []
-    weights, biases = logits_names(found.family)
+    weights, biases = logits_names(place.family)
     reshaped = {}
     candidates = {name: shape for name, shape in others.items()}
-    if len(shapes.get(taken.get(weights, ""), ())) == 2:
-        candidates |= {taken[name]: shapes[taken[name]] for name in (weights, biases) if name in taken}
-    if network.num_classes is None or len(shapes[taken[weights]]) == 2:
+    if len(shapes.get(entry_of.get(weights, ""), ())) == 2:
+        candidates |= {entry_of[name]: shapes[entry_of[name]] for name in (weights, biases) if name in entry_of}
+    if network.num_classes is None or len(shapes[entry_of[weights]]) == 2:
         heads = dense_heads(candidates, _features(network))
         if len(heads) == 1:
             head = heads[0]
-            taken |= {weights: head.weights, biases: head.biases}
+            entry_of |= {weights: head.weights, biases: head.biases}
             others = {name: shape for name, shape in others.items() if name not in head}
             reshaped = {weights: (1, 1, *shapes[head.weights])}
             network = dataclasses.replace(network, num_classes=shapes[head.weights][1])
@@ -87,10 +87,10 @@ def network_view(source: VariableFile, label: str, scope: str | None = None) -> 
     outside = [name for name in others if name not in set(on_top)]
     if on_top:
         listed = few(on_top, MOST_NAMES)
-        notes.append(f"In {found.path or 'its scope'}, but not of the network, and set aside: {listed}.")
+        notes.append(f"In {place.path or 'its scope'}, but not of the network, and set aside: {listed}.")
     if outside:
-        counts = ", ".join(f"{count} in {scope}" for scope, count in outside_scopes(outside, found.path).items())
-        notes.append(f"Outside of the network {found.path}, and set aside: {counts}.")
+        counts = ", ".join(f"{count} in {scope}" for scope, count in outside_scopes(outside, place.path).items())
+        notes.append(f"Outside of the network {place.path}, and set aside: {counts}.")
     if RANGES in sorted_names.companions:
         notes.append(
             f"{label} was trained for 8 bits; its {len(sorted_names.companions[RANGES])} {RANGES} are set aside, and "
@@ -98,19 +98,19 @@ def network_view(source: VariableFile, label: str, scope: str | None = None) -> 
         )
 
     network_names = CheckpointNames(
-        plain=frozenset(slim for slim, name in taken.items() if name in sorted_names.plain),
-        averaged=frozenset(slim for slim, name in taken.items() if name in sorted_names.averages),
+        plain=frozenset(slim for slim, name in entry_of.items() if name in sorted_names.plain),
+        averaged=frozenset(slim for slim, name in entry_of.items() if name in sorted_names.averages),
         companions=sorted_names.companions,
     )
-    entries = {slim: taken[slim] for slim in network_names.plain}
-    entries |= {f"{slim}/{AVERAGE}": sorted_names.averages[taken[slim]] for slim in network_names.averaged}
+    entries = {slim: entry_of[slim] for slim in network_names.plain}
+    entries |= {f"{slim}/{AVERAGE}": sorted_names.averages[entry_of[slim]] for slim in network_names.averaged}
     reshaped |= {f"{slim}/{AVERAGE}": shape for slim, shape in reshaped.items()}
     kinds = {"other layers in its scope": len(on_top), "outside of the network": len(outside)}
     return NetworkView(
         variables=source.renamed(entries, {name: shape for name, shape in reshaped.items() if name in entries}),
         names=network_names,
         network=network,
-        scope=found.path,
+        scope=place.path,
         set_aside={kind: count for kind, count in kinds.items() if count},
         notes=tuple(notes),
     )

@@ -14,6 +14,6 @@ def check_output(path: Path, force: bool) -> None:
     check_name(path)
     if not path.parent.is_dir():
         raise ConversionError(f"The folder {path.parent} of the output {path.name} does not exist.")
-    # A link to nowhere exists too.
+    # A link whose target is missing exists too.
     if os.path.lexists(path) and not force:
         raise ConversionError(f"The output {path} exists; use --force (force=True) to replace it.")

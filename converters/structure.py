@@ -116,7 +116,7 @@ def published_structure(model: keras.Model) -> dict[str, str]:
         ConversionError: the model's weights are not those of a network of this project.
     """
     network, arguments = network_arguments(model)
-    found = structure(model)
+    layers = structure(model)
     names = weights_by_slim_name(model)
     best: dict[str, str] = {}
     for options in stride_choices(network.family):
@@ -124,9 +124,9 @@ def published_structure(model: keras.Model) -> dict[str, str]:
             complete = mobilenets.CONSTRUCTORS[network.family](**arguments, **options)
         built = cut(complete, network, names)[0]
         expected = structure(mobilenets.fuse(built) if is_folded(names) else built)
-        if not best or len(structure_differences(found, expected)) < len(structure_differences(found, best)):
+        if not best or len(structure_differences(layers, expected)) < len(structure_differences(layers, best)):
             best = expected
-        if not _strides_differ(found, best):
+        if not _strides_differ(layers, best):
             break
     return best
 

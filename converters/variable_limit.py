@@ -64,8 +64,8 @@ def limited_variables(most: int) -> Iterator[VariableLimit]:
 def _add_weight(self: keras.Layer, *arguments: Any, **options: Any) -> keras.Variable:
     limit = _limits.get(threading.get_ident())
     if limit is not None:
-        given = dict(zip(("shape", "initializer", "dtype"), arguments, strict=False)) | options
-        limit.take(_size(given.get("shape"), given.get("dtype") or self.variable_dtype))
+        arguments_by_name = dict(zip(("shape", "initializer", "dtype"), arguments, strict=False)) | options
+        limit.take(_size(arguments_by_name.get("shape"), arguments_by_name.get("dtype") or self.variable_dtype))
     return _original(self, *arguments, **options)
 
 

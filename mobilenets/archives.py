@@ -33,11 +33,11 @@ class Archive:
 @functools.cache
 def archives() -> dict[str, tuple[Archive, ...]]:
     """Returns ``{name of a published model: its archives}``, the one that its hub modules' pages name first."""
-    found: dict[str, tuple[Archive, ...]] = {}
+    by_model: dict[str, tuple[Archive, ...]] = {}
     with TABLE.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
             url, *mirrors = row["urls"].split()
             size = int(row["bytes"]) if row["bytes"] else None
             archive = Archive(url, tuple(mirrors), row["sha256"] or None, size, row["content"])
-            found[row["model"]] = (*found.get(row["model"], ()), archive)
-    return found
+            by_model[row["model"]] = (*by_model.get(row["model"], ()), archive)
+    return by_model

@@ -33,8 +33,8 @@ COPIES = pathlib.Path(__file__).with_name("golden")
 
 def golden(name: str) -> tuple[dict, dict[str, np.ndarray]]:
     """A case's description and arrays, from the copies in the repository or from the folder next to the checkout."""
-    beside = pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden"
-    for folder in (COPIES, beside):
+    shared = pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden"
+    for folder in (COPIES, shared):
         if (folder / f"{name}.npz").is_file():
             with np.load(folder / f"{name}.npz") as data:
                 arrays = {key: data[key] for key in data.files if key != "meta"}

@@ -75,19 +75,19 @@ def image_model(model):
 
 
 @pytest.mark.parametrize("same_job", [True, False])
-def test_embed_with_force_beside_another(tmp_path, model, photos, same_job):
+def test_embed_with_force_while_another_runs(tmp_path, model, photos, same_job):
     """The parts of the other are not touched while it works."""
     output = tmp_path / "features.npz"
     others = []
 
-    def beside(done, total):
+    def start_another(done, total):
         if done and not others:
             images = photos if same_job else photos[:2]
             with pytest.raises(ValueError, match=r"Another process is writing .*features.npz") as error:
                 converters.embed(image_model(model), images, output, part_size=1, force=True)
             others.append(error)
 
-    result = converters.embed(image_model(model), photos, output, part_size=1, force=True, progress=beside)
+    result = converters.embed(image_model(model), photos, output, part_size=1, force=True, progress=start_another)
     assert others and result.count == 4
     assert not pathlib.Path(f"{output}.parts").exists()
 

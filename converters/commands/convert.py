@@ -111,16 +111,16 @@ def convert_command(
     check_model_path(output, force)
     with display_on_stderr() as display:
         display.step(f"Looking for {source}")
-        found = find_source(source, display.downloaded, allow_unpinned)
-        if isinstance(found.path, str | pathlib.Path):
-            check_there(str(found.path))  # before TensorFlow is loaded
+        origin = find_source(source, display.downloaded, allow_unpinned)
+        if isinstance(origin.path, str | pathlib.Path):
+            check_there(str(origin.path))  # before TensorFlow is loaded
         load_keras(display)
-        display.step(f"Converting {found.path}")
+        display.step(f"Converting {origin.path}")
         input_shape = tuple(image_size) if image_size else None  # the source knows the channels
-        with found.unpacked():
+        with origin.unpacked():
             with all_differences(verbose):
                 conversion = converters.conversion_of(
-                    found,
+                    origin,
                     name=name,
                     head=head,
                     input_shape=input_shape,

@@ -38,11 +38,11 @@ def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_j
     again and it resumes. If one fails, the others continue, and the exit status is 2. With --from nothing is
     downloaded; without NAME all models are adopted.
     """
-    wanted = _wanted(names, family, everything)
+    models = _wanted(names, family, everything)
     if folder:
-        fetched, failed = _adopted(folder, wanted, cache), []
-    elif wanted:
-        fetched, failed = _fetched(wanted, cache, allow_unpinned, as_json)
+        fetched, failed = _adopted(folder, models, cache), []
+    elif models:
+        fetched, failed = _fetched(models, cache, allow_unpinned, as_json)
     else:
         raise click.UsageError("Name a model, or give --family, --all or --from.")
     if as_json:
@@ -51,16 +51,16 @@ def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_j
     elif folder:
         for file in fetched:
             echo(file["path"])
-    if failed and len(wanted) > 1:
-        echo(f"{len(failed)} of {len(wanted)} could not be fetched: {', '.join(failed)}.", err=True)
+    if failed and len(models) > 1:
+        echo(f"{len(failed)} of {len(models)} could not be fetched: {', '.join(failed)}.", err=True)
     if failed:
         click.get_current_context().exit(2)
 
 
-def _fetched(wanted: list[str], cache, allow_unpinned: bool, as_json: bool) -> tuple[list[dict], list[str]]:
+def _fetched(models: list[str], cache, allow_unpinned: bool, as_json: bool) -> tuple[list[dict], list[str]]:
     """Returns what was fetched, and the names of what was not."""
     fetched, failed = [], []
-    for name in wanted:
+    for name in models:
         try:
             with display_on_stderr() as display:
                 display.step(name)
@@ -77,10 +77,10 @@ def _fetched(wanted: list[str], cache, allow_unpinned: bool, as_json: bool) -> t
     return fetched, failed
 
 
-def _adopted(folder: pathlib.Path, wanted: list[str], cache) -> list[dict]:
+def _adopted(folder: pathlib.Path, models: list[str], cache) -> list[dict]:
     with display_on_stderr() as display:
         display.step(f"Looking for archives in {folder}")
-        adopted = checkpoints.adopt(folder, cache=cache, models=wanted or None, progress=display.step)
+        adopted = checkpoints.adopt(folder, cache=cache, models=models or None, progress=display.step)
     return [_facts(entry.model, str(entry.origin), entry.path) for entry in adopted]
 
 
@@ -91,12 +91,12 @@ def _facts(name: str, origin: str, path: pathlib.Path) -> dict:
 def _wanted(names: tuple[str, ...], family: str | None, everything: bool) -> list[str]:
     """Returns what to fetch, each once: the name of a model, the path of a module, or a URL."""
     listed = mobilenets.list_models(None if everything else family) if everything or family else []
-    wanted = []
+    models = []
     for name in (*names, *listed):
         try:
-            wanted.append(mobilenets.module_path(name) or mobilenets.get_model_info(name).name)
+            models.append(mobilenets.module_path(name) or mobilenets.get_model_info(name).name)
         except ValueError:
             if "://" not in name or "tfhub.dev" in name:
                 raise
-            wanted.append(name)
-    return list(dict.fromkeys(wanted))
+            models.append(name)
+    return list(dict.fromkeys(models))

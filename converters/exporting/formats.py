@@ -260,11 +260,11 @@ def find_format(name: str, quantization: str | None, input_type: str = "float32"
         raise ValueError(f"input_type must be float32 or uint8, not {input_type!r}.")
     if (input_type != "float32" or batch is not None) and quantization != "int8":
         raise ValueError("Only int8 has an input type of uint8 and a fixed batch.")
-    found = QUANTIZATIONS[quantization] if quantization else FORMATS[name]
+    row = QUANTIZATIONS[quantization] if quantization else FORMATS[name]
     if quantization == "int8":
-        found = found._replace(write=functools.partial(write_litert_int8, input_type=input_type, batch=batch))
+        row = row._replace(write=functools.partial(write_litert_int8, input_type=input_type, batch=batch))
     check_packages(name)
-    if tuple(map(int, keras.__version__.split(".")[:2])) < found.keras_version:
-        needed = ".".join(map(str, found.keras_version))
+    if tuple(map(int, keras.__version__.split(".")[:2])) < row.keras_version:
+        needed = ".".join(map(str, row.keras_version))
         raise ConversionError(f"The format {name} needs Keras {needed} or later; this is {keras.__version__}.")
-    return found
+    return row

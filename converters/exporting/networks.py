@@ -38,12 +38,12 @@ def network_for(
     family = network.family
     if family not in families:
         raise ConversionError(f"{library} has no {family}; it has {' and '.join(families)}.")
-    found = structure(model)
+    layers = structure(model)
     nearest: dict[str, str] = {}
     for options in choices.get(family, ({},)):
         with without_random_values():
             expected = structure(mobilenets.CONSTRUCTORS[family](**arguments, **options))
-        differing = structure_differences(found, expected)
+        differing = structure_differences(layers, expected)
         if not differing:
             return family, {**arguments, **options}
         nearest = nearest or differing

@@ -69,12 +69,12 @@ def export_variables(model: keras.Model, path: str | os.PathLike[str], force: bo
     variables = slim_variables(model)
     with staged(path, functools.partial(check_variables_path, path, force)) as unfinished:
         checkpoints.save_safetensors(variables, unfinished)
-        found = checkpoints.load_variables(unfinished)
+        written = checkpoints.load_variables(unfinished)
         different = sorted(
             name
-            for name in {*variables, *found}
-            if name not in found or name not in variables or found[name].tobytes() != variables[name].tobytes()
+            for name in {*variables, *written}
+            if name not in written or name not in variables or written[name].tobytes() != variables[name].tobytes()
         )
         if different:
             raise ExportMismatch(f"{path} was not written: {len(different)} variables differ, {different[0]} first.")
-        return VariablesExport(path, "safetensors", len(found), unfinished.stat().st_size)
+        return VariablesExport(path, "safetensors", len(written), unfinished.stat().st_size)

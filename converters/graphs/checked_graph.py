@@ -92,12 +92,12 @@ class CheckedGraph:
             with graph.as_default():
                 tf.import_graph_def(self._definition, name="")
                 check_sizes(self._path, graph, 1 if images is None else images.size)
-                assignments, given = self._assignments(graph)
+                assignments, values = self._assignments(graph)
                 reads = {name: _read(handle) for name, handle in _handles(graph).items() if name in then}
             outputs = {key: graph.get_tensor_by_name(_tensor(name)) for key, name in self._outputs.items()}
             updates = [graph.get_operation_by_name(name) for name in self._updates]
             with tf.compat.v1.Session(graph=graph, config=as_it_stands()) as session:
-                session.run(assignments, given)
+                session.run(assignments, values)
                 computed, _ = session.run((outputs, updates), {f"{name}:0": value for name, value in feeds.items()})
                 return computed, session.run(reads)
         except ConversionError:
@@ -108,7 +108,7 @@ class CheckedGraph:
             ) from error
 
     def _assignments(self, graph: tf.Graph) -> tuple[list, dict]:
-        assignments, given = [], {}
+        assignments, values = [], {}
         for name, handle in _handles(graph).items():
             array = self._values.get(name)
             dtype = tf.as_dtype(handle.op.get_attr("dtype"))
@@ -118,14 +118,14 @@ class CheckedGraph:
             if array is None:
                 raise ConversionError(f"{self._path} is damaged: its variable {brief(name)} has no value.")
             value = tf.compat.v1.placeholder(dtype, array.shape)
-            given[value] = array
+            values[value] = array
             assign = (
                 tf.raw_ops.AssignVariableOp(resource=handle, value=value)
                 if handle.dtype == tf.resource
                 else tf.raw_ops.Assign(ref=handle, value=value).op
             )
             assignments.append(assign)
-        return assignments, given
+        return assignments, values
 
 
 def variable_node(name: str, variable: str, dtype: int, shape) -> NodeDef:

@@ -46,12 +46,12 @@ def check_constant(path: object, node: "NodeDef | PlainNode") -> int:
     if tensor.tensor_shape.unknown_rank or len(lengths) > _MAX_RANK or min(lengths, default=0) < 0:
         raise ConversionError(f"{damaged} has the shape {lengths[:_MAX_RANK]}, which no constant has.")
     elements = math.prod(lengths)
-    given = sum(len(getattr(tensor, field)) for field in _FIELDS)
-    if given > elements or (tensor.tensor_content and given):
-        raise ConversionError(f"{damaged} {tuple(lengths)} has {given} values more than its shape.")
+    count = sum(len(getattr(tensor, field)) for field in _FIELDS)
+    if count > elements or (tensor.tensor_content and count):
+        raise ConversionError(f"{damaged} {tuple(lengths)} has {count} values more than its shape.")
     if dtype == STRING:
-        if tensor.tensor_content or given != elements:
-            raise ConversionError(f"{damaged} {tuple(lengths)} has {given} texts.")
+        if tensor.tensor_content or count != elements:
+            raise ConversionError(f"{damaged} {tuple(lengths)} has {count} texts.")
         return sum(map(len, tensor.string_val)) + 32 * elements
     num_bytes = elements * ITEM_BYTES[dtype]
     if tensor.tensor_content and len(tensor.tensor_content) != num_bytes:

@@ -49,7 +49,7 @@ def endpoint_ops(op_names: Iterable[str], scope: str | None = None) -> dict[str,
     Where the graph has several networks, under several prefixes, the one with the prefix of ``scope`` counts, or else
     the one with the most endpoints.
     """
-    found: dict[tuple[str, str], dict[str, tuple[int, str]]] = {}
+    networks: dict[tuple[str, str], dict[str, tuple[int, str]]] = {}
     for op_name in op_names:
         if not _may_be_scoped(op_name):
             continue
@@ -58,13 +58,13 @@ def endpoint_ops(op_names: Iterable[str], scope: str | None = None) -> dict[str,
                 parts = match.groupdict(default="0")
                 # Block n of MobileNet V2 or V3 is layer n + 2; the first block has no number.
                 name = endpoint.format(name=parts.get("name"), layer=int(parts.get("block", 0)) + 2)
-                network = found.setdefault((parts["prefix"], parts["scope"]), {})
+                network = networks.setdefault((parts["prefix"], parts["scope"]), {})
                 network[f"{parts['scope']}/{name}"] = min(
                     (rank, op_name), network.get(f"{parts['scope']}/{name}", (rank, op_name))
                 )
     prefix = None if scope is None else "".join(scope.rpartition("/")[:2])
-    asked = {key: network for key, network in found.items() if key[0] == prefix}
-    best = max((asked or found).values(), key=len, default={})
+    asked = {key: network for key, network in networks.items() if key[0] == prefix}
+    best = max((asked or networks).values(), key=len, default={})
     operations = {_numbered(name, best): op_name for name, (_, op_name) in best.items()}
     aliases = {name.removesuffix("/output"): op for name, op in operations.items() if name.endswith("/output")}
     return operations | aliases
@@ -74,7 +74,7 @@ def _numbered(name: str, names: Iterable[str]) -> str:
     """Returns the endpoint with its number in place of "after_n", counted from the last block that the graph has."""
     if not (match := _AFTER.search(name)):
         return name
-    blocks = [int(found[1]) for found in map(_LAYER.search, names) if found]
+    blocks = [int(layer[1]) for layer in map(_LAYER.search, names) if layer]
     return _AFTER.sub(f"layer_{max(blocks, default=1) + int(match[1])}", name)
 
 

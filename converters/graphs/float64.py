@@ -50,9 +50,11 @@ def _epsilons(nodes: Mapping[str, NodeDef]) -> Iterator[str]:
         total = nodes.get(data_inputs(node)[0])
         if total is not None and total.op in ("Add", "AddV2") and "batchnorm" in total.name:
             for name in data_inputs(total):
-                given = through_identities(nodes, name)
-                if given is not None and given.op == "Const" and not attribute(given, "value").tensor.tensor_shape.dim:
-                    yield given.name
+                producer = through_identities(nodes, name)
+                if producer is None or producer.op != "Const":
+                    continue
+                if not attribute(producer, "value").tensor.tensor_shape.dim:
+                    yield producer.name
 
 
 def _as_decimal(values: np.ndarray) -> np.ndarray:
@@ -80,5 +82,5 @@ def _unfused(node: NodeDef, path: object) -> Iterator[NodeDef]:
         if part.op == "Placeholder":
             continue
         part.name = node.name if part.name == "out" else f"{node.name}/{part.name}"
-        part.input[:] = [sources.get(given, f"{node.name}/{given}") for given in part.input]
+        part.input[:] = [sources.get(source, f"{node.name}/{source}") for source in part.input]
         yield part

@@ -144,13 +144,13 @@ def _chain(nodes: Nodes, readers: Mapping[str, list[str]], name: str) -> list[st
     while len(readers.get(name, ())) == 1 and len(chain) < 100:
         node = nodes[readers[name][0]]
         inputs = data_inputs(node)
-        others = [given for given in inputs if given != name]
+        others = [other for other in inputs if other != name]
         divides_by = node.op in ("RealDiv", "Div") and inputs[0] != name
         if node.op not in _AFFINE or divides_by or inputs.count(name) != 1:
             break
         if node.op in FUSED and inputs[0] != name:
             break
-        if not all(_is_constant(nodes, given) for given in others):
+        if not all(_is_constant(nodes, other) for other in others):
             break
         chain.append(node.name)
         name = node.name
@@ -159,7 +159,7 @@ def _chain(nodes: Nodes, readers: Mapping[str, list[str]], name: str) -> list[st
 
 def _is_constant(nodes: Nodes, name: str) -> bool:
     """Returns whether a node depends on constants alone, and on few of them."""
-    found: set[str] = set()
+    seen: set[str] = set()
     open_names = [name]
     while open_names:
         name = open_names.pop()
@@ -167,11 +167,11 @@ def _is_constant(nodes: Nodes, name: str) -> bool:
             (node := nodes.get(name)) is None
             or node.op in CONVOLUTIONS
             or node.op.startswith("Placeholder")
-            or len(found) > 1000
+            or len(seen) > 1000
         ):
             return False
-        if node.name not in found:
-            found.add(node.name)
+        if node.name not in seen:
+            seen.add(node.name)
             open_names.extend(data_inputs(node))
     return True
 

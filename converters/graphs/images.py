@@ -118,13 +118,13 @@ def placeholder(images: ImageInput, shape: tuple[int | None, ...], dtype: int) -
 
 def _entries(nodes: Mapping[str, NodeDef], name: str, path: object) -> list[str]:
     """Returns what the arithmetic that ends in ``name`` takes: neither arithmetic itself nor constant."""
-    entries, found, open_names = [], set(), [name]
+    entries, seen, open_names = [], set(), [name]
     while open_names:
         name = open_names.pop()
         node = nodes[name]
-        if name in found or through_identities(nodes, name) is None:
+        if name in seen or through_identities(nodes, name) is None:
             continue
-        found.add(name)
+        seen.add(name)
         if node.op in _ARITHMETIC and data_inputs(node):
             open_names.extend(data_inputs(node))
         elif node.op != "Const" and (node.op in _FED or _depends_on_images(nodes, name, path)):
@@ -166,10 +166,10 @@ def _constant(nodes: Mapping[str, NodeDef], node: NodeDef, position: int) -> np.
     inputs = data_inputs(node)
     if len(inputs) <= position:
         return None
-    given = through_identities(nodes, inputs[position])
-    if given is None or given.op != "Const" or check_constant("", given) > 1024:
+    producer = through_identities(nodes, inputs[position])
+    if producer is None or producer.op != "Const" or check_constant("", producer) > 1024:
         return None
-    return constant(nodes, given.name)
+    return constant(nodes, producer.name)
 
 
 def _weight_channels(nodes: Mapping[str, NodeDef], convolution: NodeDef) -> int | None:
@@ -190,9 +190,9 @@ def _evaluate(nodes: Mapping[str, NodeDef], images: ImageInput, last: str, path:
     try:
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(tf.compat.v1.GraphDef(node=as_float64(part, path)), name="")
-            given, result = (graph.get_tensor_by_name(f"{name}:0") for name in (images.node, last))
+            start, result = (graph.get_tensor_by_name(f"{name}:0") for name in (images.node, last))
             with tf.compat.v1.Session(config=as_it_stands()) as session:
-                outputs = [session.run(result, {given: np.full(given.shape.as_list(), value)}) for value in (0, 0.5, 1)]
+                outputs = [session.run(result, {start: np.full(start.shape.as_list(), value)}) for value in (0, 0.5, 1)]
         return np.stack([output[0, 0, 0] for output in outputs]).astype(np.float64)
     except (ValueError, TypeError, KeyError, IndexError, tf.errors.OpError):
         return None

@@ -51,7 +51,7 @@ def inlined(name: str, functions: Mapping[str, FunctionDef], prefix: str = "") -
     for node in graph.node:
         node = bare(node)
         node.name = prefix + node.name
-        node.input[:] = [_prefixed(given, prefix) for given in node.input]
+        node.input[:] = [_prefixed(source, prefix) for source in node.input]
         if node.name in called:
             nodes.extend(_call(node, inlined(called[node.name], functions, f"{node.name}/body/")))
         else:
@@ -67,9 +67,9 @@ def inlined(name: str, functions: Mapping[str, FunctionDef], prefix: str = "") -
 
 def _call(node: NodeDef, body: FlatFunction) -> Iterator[NodeDef]:
     """Yields the nodes in place of a call: the body, and under the call's name what it returns."""
-    given = [name for name in node.input if not name.startswith("^")]
+    inputs = [name for name in node.input if not name.startswith("^")]
     waits = [name for name in node.input if name.startswith("^")]
-    arguments = dict(zip(body.arguments, given, strict=True))
+    arguments = dict(zip(body.arguments, inputs, strict=True))
     for part in body.nodes:
         if part.name in arguments:
             dtype = part.attr["dtype"].type

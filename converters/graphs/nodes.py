@@ -93,27 +93,27 @@ def needed(nodes: Mapping[str, NodeDef], names: Iterable[str], path: object, *st
         path: the file, for the message.
         stops: nodes whose inputs are not followed, because they are fed.
     """
-    found, open_names = set(), [source(name) for name in names]
+    seen, open_names = set(), [source(name) for name in names]
     for name in open_names:
         if name not in nodes:
             raise ConversionError(f"{path} is damaged: it has no node {brief(name)}, which it names as an output.")
     while open_names:
         name = open_names.pop()
-        if name in found:
+        if name in seen:
             continue
-        found.add(name)
-        if len(found) > MAX_NODES:
+        seen.add(name)
+        if len(seen) > MAX_NODES:
             raise ConversionError(
                 f"{path} is not run: its endpoints need more than {MAX_NODES} nodes; freeze the graph again "
                 "with only the network in it."
             )
-        for given in nodes[name].input if name not in stops else ():
-            if source(given) not in nodes:
+        for operand in nodes[name].input if name not in stops else ():
+            if source(operand) not in nodes:
                 raise ConversionError(
-                    f"{path} is damaged: its node {brief(name)} takes {brief(given)}, which is not in it."
+                    f"{path} is damaged: its node {brief(name)} takes {brief(operand)}, which is not in it."
                 )
-            open_names.append(source(given))
-    return [node for name, node in nodes.items() if name in found]
+            open_names.append(source(operand))
+    return [node for name, node in nodes.items() if name in seen]
 
 
 def data_inputs(node: NodeDef) -> list[str]:

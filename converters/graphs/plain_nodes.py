@@ -50,12 +50,12 @@ def plain_nodes_of_meta_graph(meta_graph: Bytes) -> dict[str, PlainNode]:
     Raises:
         checkpoints.wire.WireError: the bytes are no such message, or one of too many nodes.
     """
-    found: dict[str, PlainNode] = {}
+    nodes: dict[str, PlainNode] = {}
     parts = _Parts()
     for number, _, raw in parts.of(meta_graph):
         if number == _GRAPH:
-            found |= _plain_nodes(raw, parts)
-    return found
+            nodes |= _plain_nodes(raw, parts)
+    return nodes
 
 
 class _Parts:

@@ -93,14 +93,14 @@ def _signatures(call: Callable, shape: tf.TensorShape, network: keras.Model) -> 
         features = {name: tensor for name, tensor in outputs.items() if name not in logits}
         return features | {"default": tf.squeeze(outputs[f"{scope}/global_pool"], [1, 2])}
 
-    chosen = {"serving_default": default, "default": default, "image_feature_vector": feature_vector}
+    selections = {"serving_default": default, "default": default, "image_feature_vector": feature_vector}
     if logits[0] in network.output:
-        chosen["image_classification"] = lambda outputs: outputs
+        selections["image_classification"] = lambda outputs: outputs
     momentum = tf.constant(DEFAULT_MOMENTUM)
     return {
         name: tf.function(
             lambda images, choose=choose: choose(call(images, return_endpoints=True, batch_norm_momentum=momentum)),
             input_signature=[tf.TensorSpec(shape, tf.float32, "inputs" if name == "serving_default" else "images")],
         )
-        for name, choose in chosen.items()
+        for name, choose in selections.items()
     }

@@ -46,12 +46,12 @@ class TF2Module:
         self._calls = {training: self._call(training) for training in (False, True)}
 
     def run(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        graph, given, momentum = self._calls[False]
-        return graph.run(images.astype(np.float32), {momentum: 0.99} if given else {})[0]
+        graph, takes_momentum, momentum = self._calls[False]
+        return graph.run(images.astype(np.float32), {momentum: 0.99} if takes_momentum else {})[0]
 
     def train(self, images: np.ndarray, momentum: float) -> TrainingCall:
-        graph, given, name = self._calls[True]
-        if not given:
+        graph, takes_momentum, name = self._calls[True]
+        if not takes_momentum:
             raise ConversionError(f"{self._folder} has no function that takes a batch norm momentum in training mode.")
         moving = list(filter(is_moving, self._values))
         return TrainingCall(*graph.run(images.astype(np.float32), {name: momentum}, moving))

@@ -114,7 +114,7 @@ def _files(source: str, progress: Callable) -> Iterator[pathlib.Path]:
         if (manifest := path.with_suffix(".manifest.json")).exists():
             yield manifest
         return
-    found = find_source(source, progress).path
-    if not isinstance(found, str | os.PathLike) or not checkpoints.is_archive(pathlib.Path(found)):
+    origin = find_source(source, progress).path
+    if not isinstance(origin, str | os.PathLike) or not checkpoints.is_archive(pathlib.Path(origin)):
         raise ValueError(f"{source} is more than one file.")
-    yield pathlib.Path(found)
+    yield pathlib.Path(origin)

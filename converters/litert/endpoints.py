@@ -27,12 +27,12 @@ def endpoints(wiring: Wiring, family: str, layers: Sequence[Layer]) -> dict[str,
     """
     tensors = wiring.model.tensors
     by_name = {tensor.name.partition(";")[0]: index for index, tensor in enumerate(tensors) if tensor.values is None}
-    found = {endpoint: by_name[name] for endpoint, name in endpoint_ops(by_name).items()}
+    indices = {endpoint: by_name[name] for endpoint, name in endpoint_ops(by_name).items()}
     for name, index in _by_layers(wiring, SCOPES[family], layers):
-        found.setdefault(name, index)
+        indices.setdefault(name, index)
         if name.endswith("/output"):
-            found.setdefault(name.removesuffix("/output"), found[name])
-    return found
+            indices.setdefault(name.removesuffix("/output"), indices[name])
+    return indices
 
 
 def _by_layers(wiring: Wiring, scope: str, layers: Sequence[Layer]) -> Iterator[tuple[str, int]]:

@@ -20,11 +20,11 @@ def serve(folder_name: str) -> None:
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]
+    entry = interpreter.get_input_details()[0]
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     collected: dict[int, list[np.ndarray]] = {index: [] for index in request["tensors"]}
     for image in np.load(folder / "images.npy", allow_pickle=False):
-        interpreter.set_tensor(given["index"], _quantized(image[np.newaxis], given))
+        interpreter.set_tensor(entry["index"], _quantized(image[np.newaxis], entry))
         interpreter.invoke()
         for index, arrays in collected.items():
             arrays.append(_dequantized(interpreter.get_tensor(index), details[index]))

@@ -54,8 +54,8 @@ def identify(wiring: Wiring, path: object) -> tuple[str, list[Layer]]:
     ]
     if ops and len({layer[2:] for layer in layers}) == len(ops):
         return family, layers
-    if (found := _by_sequence(ops, kernels)) is not None:
-        return found
+    if (sequence := _by_sequence(ops, kernels)) is not None:
+        return sequence
     if not layers:
         raise ConversionError(
             f"{path} is none of {', '.join(SCOPES.values())}: neither the names nor the sequence of its {len(ops)} "
@@ -107,8 +107,8 @@ def _leaf(family: str, scope: str, kind: str) -> str:
     return leaves.get(kind) or leaves["CONV_2D"]
 
 
-def _fits(found: tuple[str, tuple[int, ...]], expected: Row) -> bool:
-    kind, size = found
+def _fits(layer: tuple[str, tuple[int, ...]], expected: Row) -> bool:
+    kind, size = layer
     if tuple(size) != (expected.kernel_size, expected.kernel_size):
         return False
     is_full = expected.operation == "CONV_2D"

@@ -49,10 +49,10 @@ def run_folder(folder: str | os.PathLike[str], images: "np.ndarray") -> dict[str
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     with tempfile.TemporaryDirectory() as scratch:
-        taken, given = Path(scratch, "images.npy"), Path(scratch, "outputs.npz")
-        np.save(taken, images.astype(np.float32))
+        images_file, outputs_file = Path(scratch, "images.npy"), Path(scratch, "outputs.npz")
+        np.save(images_file, images.astype(np.float32))
         ended = subprocess.run(
-            [sys.executable, "-c", program, os.path.abspath(folder), taken, given],
+            [sys.executable, "-c", program, os.path.abspath(folder), images_file, outputs_file],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -60,15 +60,15 @@ def run_folder(folder: str | os.PathLike[str], images: "np.ndarray") -> dict[str
             env=environment,
             check=False,
         )
-        if ended.returncode or not given.is_file():
+        if ended.returncode or not outputs_file.is_file():
             last = ended.stderr.strip().rpartition("\n")[2] or f"exit status {ended.returncode}"
             raise ConversionError(f"transformers does not run {folder}: {last}")
-        with np.load(given, allow_pickle=False) as outputs:
+        with np.load(outputs_file, allow_pickle=False) as outputs:
             return dict(outputs)
 
 
-def main(folder: str, taken: str, given: str) -> None:
-    """Loads the model, runs it on the images in ``taken`` and writes its endpoints to ``given``; for the process."""
+def main(folder: str, images_file: str, outputs_file: str) -> None:
+    """Loads the model, runs it on the images in ``images_file``, writes its endpoints; for the process."""
     import numpy as np
     import torch
     import transformers
@@ -93,7 +93,7 @@ def main(folder: str, taken: str, given: str) -> None:
     network = getattr(model, config["model_type"], model)
     for module, name in _endpoints(config["model_type"]):
         network.get_submodule(module).register_forward_hook(keep(name))
-    images = torch.from_numpy(np.load(taken, allow_pickle=False)).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.load(images_file, allow_pickle=False)).permute(0, 3, 1, 2)
     parts: list[dict[str, Any]] = []
     for batch in (images[:1], *images[1:].split(BATCH)):
         if len(batch):
@@ -104,7 +104,7 @@ def main(folder: str, taken: str, given: str) -> None:
             default = result.logits if classifies else result.pooler_output
             parts.append({**outputs, **last, "default": default.numpy()})
     together: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    np.savez(given, **together)
+    np.savez(outputs_file, **together)
 
 
 def _endpoints(family: str) -> Iterator[tuple[str, str]]:

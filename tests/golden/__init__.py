@@ -1,6 +1,6 @@
 """The recipe behind the golden files: weights from a variable's name, images from a fixed seed.
 
-Every ``*.npz`` beside this file records what the original TF-Slim network computed with the weights and images of this
+Every ``*.npz`` next to this file records what the original TF-Slim network computed with the weights and images of this
 module (README.md tells what is in them). A case therefore needs no checkpoint file: any slim variable name and shape
 gives its values.
 """
