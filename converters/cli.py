@@ -35,7 +35,7 @@ COMMANDS = (
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="mobilenets")
 def main():
-    """Google's MobileNet V1, V2 and Inception V2 in Keras 3: convert TF-Slim checkpoints and verify the result.
+    """Google's MobileNet V1, V2, V3 and Inception V2 in Keras 3: convert checkpoints and verify the result.
 
     \b
     Begin with
