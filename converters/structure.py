@@ -58,10 +58,29 @@ def structure(model: keras.Model) -> dict[str, str]:
         ``{layer name: text}`` in the order of the model, such as ``BatchNormalization(axis=-1, epsilon=0.001,
         center=True, scale=False) <- MobilenetV1__Conv2d_0``.
     """
-    return {layer["config"]["name"]: _described(layer) for layer in model.get_config()["layers"]}
+    # An operation has its name next to its configuration, a layer of a `Sequential` in it.
+    layers = {layer.get("name") or layer["config"]["name"]: layer for layer in model.get_config()["layers"]}
+    casts = _needless_casts(model, layers)
+    return {name: _described(layer, casts) for name, layer in layers.items() if name not in casts}
 
 
-def _described(layer: Mapping) -> str:
+def _needless_casts(model: keras.Model, layers: Mapping[str, dict]) -> dict[str, str]:
+    """Returns the casts to the dtype in which all layers that take them compute anyway, with their sources.
+
+    Keras 3.5 adds them to a model of another dtype than float32, under names with a running number.
+    """
+    sources = {name: list(_sources(layer.get("inbound_nodes", ()))) for name, layer in layers.items()}
+    casts = {}
+    for name, layer in layers.items():
+        if layer["class_name"] == "Cast" and layer["module"].startswith("keras.src.ops."):
+            dtypes = {operation.name: getattr(operation, "compute_dtype", None) for operation in model.operations}
+            takers = {dtypes[taker] for taker, names in sources.items() if name in names}
+            if takers == {layer["config"]["dtype"]}:
+                casts[name] = sources[name][0]
+    return casts
+
+
+def _described(layer: Mapping, casts: Mapping[str, str]) -> str:
     kind, config = layer["class_name"], layer["config"]
     if kind in _BATCH_NORMS and layer["registered_name"] in (f"mobilenets>{kind}", f"converters>{kind}"):
         kind = "BatchNormalization"
@@ -70,7 +89,7 @@ def _described(layer: Mapping) -> str:
     # A layer that is not in the table is described by all that it says of itself.
     names = ARGUMENTS.get(kind, tuple(sorted(config.keys() - {"name", "dtype", "trainable"})))
     arguments = ", ".join(f"{name}={_text(config.get(name))}" for name in names)
-    sources = ", ".join(dict.fromkeys(_sources(layer.get("inbound_nodes", ()))))
+    sources = ", ".join(dict.fromkeys(casts.get(name, name) for name in _sources(layer.get("inbound_nodes", ()))))
     return f"{kind}({arguments})" + (f" <- {sources}" if sources else "")
 
 

@@ -18,6 +18,7 @@ import converters
 import mobilenets
 from converters.cli import main
 from converters.parity.comparison import FACTOR, FLOORS
+from converters.structure import structure
 from mobilenets.backend import is_installed
 from tests import golden
 from tests.networks import SCOPES, dtype_policy, golden_network, slim_weights
@@ -277,3 +278,16 @@ def test_float64_sources_need_a_float64_model():
     doubles = {name: array.astype(np.float64) for name, array in VARIABLES.items()}
     with pytest.raises(converters.ConversionError, match="float64 values that float32 weights cannot keep"):
         converters.convert(doubles)
+
+
+@pytest.mark.parametrize(("dtype", "same"), [("float32", True), ("float16", False), ("int32", False)])
+def test_a_cast_counts_where_it_changes_values(dtype, same):
+    """Keras 3.5 adds casts to the dtype in which a layer computes anyway; any other is another structure."""
+    model = mobilenets.MobileNetV1(0.25, (32, 32, 3))
+
+    def call(layer, images, **options):
+        return layer(keras.ops.cast(images, dtype) if layer.name.endswith("Conv2d_1_depthwise") else images, **options)
+
+    other = keras.models.clone_model(model, call_function=call)
+    assert len(other.get_config()["layers"]) > len(model.get_config()["layers"])
+    assert (structure(other) == structure(model)) == same
