@@ -90,7 +90,7 @@ def find_source(
         info = mobilenets.get_model_info(str(name_or_path))
     except ValueError as error:
         # The reader of variables could only say that the path does not exist.
-        if re.fullmatch(r"(mobilenet|inception)_?v\d\w*|https?://tfhub\.dev/.*", str(name_or_path)):
+        if re.fullmatch(r"(mobilenet|inception)_?v\d(\w|\.\d)*|https?://tfhub\.dev/.*", str(name_or_path)):
             raise ConversionError(f"{name_or_path} does not exist. {error}") from error
         return Source(name_or_path)
     module = mobilenets.module_path(str(name_or_path))

@@ -10,7 +10,7 @@ __all__ = ["check_output", "staged"]
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Refuses an output whose folder is not there, or that exists and is not to be replaced, before any work."""
+    """Refuses an output whose folder does not exist, or that exists and must not be replaced, before any work."""
     check_name(path)
     if not path.parent.is_dir():
         raise ConversionError(f"The folder {path.parent} of the output {path.name} does not exist.")

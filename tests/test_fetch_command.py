@@ -113,7 +113,9 @@ def test_an_existing_path_wins_over_a_published_name(published, tmp_path, monkey
     assert not published.requests
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2_035_95", "mobilenetv2_035_96", "https://tfhub.dev/google/x/1"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2_035_95", "mobilenetv2_035_96", "mobilenet_v1_0.25_12", "https://tfhub.dev/google/x/1"]
+)
 def test_a_name_similar_to_a_published_one(published, name):
     with pytest.raises(converters.ConversionError, match=f"{name} does not exist. No .* the closest are mobilenet_v"):
         find_source(name)
