@@ -8,15 +8,15 @@ QUICK ?=
 # A section, for `make bench` of that one alone.
 ONLY ?=
 
-.PHONY: help demo test test-ci test-all seconds test-backends test-transformers test-versions coverage lint format docs bench clean
+.PHONY: help demo test test-all seconds test-backends test-transformers test-versions coverage lint format docs bench clean
 
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
-	@echo "make test                     the tests that are quick, in minutes; make test-ci and make test-all run more"
+	@echo "make test                     the tests that are quick, in minutes; make test-all runs all of them"
 	@echo "make test-backends            a sample on JAX and on PyTorch, each without TensorFlow, in .venv-jax and .venv-torch"
 	@echo "make test-transformers        models that transformers makes and runs, in .venv-transformers"
 	@echo "make test-versions            the same also with the oldest versions and with the newest Python"
-	@echo "make coverage                 all tests, and the share of lines that they run"
+	@echo "make coverage                 the quick tests, and the share of lines that they run"
 	@echo "make lint | make format       check the style and the types, or mend the style"
 	@echo "make docs                     the site of the documentation, in site/"
 	@echo "make bench [QUICK=1] [ONLY=jobs]  measure, side by side; results in benchmarks/results"
@@ -36,12 +36,9 @@ demo: .venv/oracle.installed
 test: .venv/test.installed
 	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
-# What has to pass before a change lands.
-test-ci: .venv/test.installed
-	$(BIN)/python -m pytest $(TWO) -m "not slowest"
-
-test-all: .venv/test.installed
-	$(BIN)/python -m pytest $(TWO)
+# All tests. The floor of coverage, which the quick ones reach, is in pyproject.toml.
+test-all: coverage
+	$(BIN)/python -m pytest $(TWO) -m slow
 
 # All tests, on a quiet machine: writes the seconds that decide what `make test` runs.
 seconds: .venv/test.installed
@@ -88,9 +85,9 @@ test-versions: test-backends .venv-oldest/installed .venv-newest/installed
 	.venv-oldest/bin/python -m pytest $(SAMPLE)
 	.venv-newest/bin/python -m pytest $(SAMPLE)
 
-# All tests, with the share of lines that they run. Its floor is in pyproject.toml.
+# The quick tests, with the share of lines that they run.
 coverage: .venv/coverage.installed
-	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term
+	$(BIN)/python -m pytest $(TWO) -m "not slow" --cov --cov-report=term
 
 # An environment of its own, without TensorFlow: only what checks the style and the types.
 .venv-lint/installed: pyproject.toml
