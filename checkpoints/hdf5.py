@@ -4,8 +4,11 @@ HDF5 has no checksums of plain data. Files of this package have one for each dat
 """
 
 import contextlib
+import json
+import math
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +19,7 @@ import numpy as np
 from checkpoints.checksum import masked_crc32c
 from checkpoints.errors import CheckpointError, reason
 from checkpoints.files import replacing
-from checkpoints.trial import try_out
+from checkpoints.hdf5_process import copy_in_process
 from checkpoints.variable_file import NUMBERS, Spec, VariableFile, check_total, storable
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -25,6 +28,7 @@ VERSION = 1
 # The filters of every HDF5 library. None expands a byte to more than 1032 bytes (the limit of deflate).
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 MAX_RATIO = 1032
+LISTING, VALUES = "variables.json", "values"
 MAX_OBJECTS = 5000  # each takes up to half a millisecond; the largest network with its slots has some thousand
 
 
@@ -43,16 +47,46 @@ def open_hdf5(path: Path) -> VariableFile:
         CheckpointError: the file is damaged, refers to another file, claims more data than it can store, or is a
             Keras ``.weights.h5``, which has no names of variables.
     """
-    try_out(path)
-    return _open(path)
+    with contextlib.ExitStack() as resources:
+        folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="mobilenets-"))
+        copy_in_process(path, folder)
+        try:
+            listing = json.loads(Path(folder, LISTING).read_text(encoding="ascii"))
+            error, entries = listing["error"], listing["variables"]
+            specs = {name: Spec(tuple(entry["shape"]), np.dtype(entry["dtype"])) for name, entry in entries.items()}
+        except (OSError, ValueError, LookupError, TypeError) as wrong:
+            raise CheckpointError(f"{path} is damaged: the HDF5 library fails when it reads the file.") from wrong
+        if error:
+            raise CheckpointError(error)
+
+        def read(name: str) -> np.ndarray:
+            if entries[name]["error"]:
+                raise CheckpointError(entries[name]["error"])
+            spec, start = specs[name], entries[name]["start"]
+            values = np.fromfile(Path(folder, VALUES), spec.dtype, math.prod(spec.shape), offset=start)
+            return values.reshape(spec.shape)
+
+        return VariableFile(
+            path, "hdf5", (path,), specs, read, checked=listing["checked"], resources=resources.pop_all()
+        )
 
 
-def read_through(path: str) -> None:
-    """Reads everything that is ever read of a file and ignores its errors; `checkpoints.trial` runs it."""
-    with contextlib.suppress(Exception), _open(Path(path)) as variables:
-        for name in variables:
-            with contextlib.suppress(CheckpointError):
-                variables[name]
+def copy_values(path: str, folder: str) -> None:
+    """Writes the values of a file and a list of them into a folder; `checkpoints.hdf5_process` runs it."""
+    listing: dict = {"error": None, "checked": False, "variables": {}}
+    try:
+        with _open(Path(path)) as variables, open(Path(folder, VALUES), "wb") as values:
+            listing["checked"] = variables.checked
+            for name, spec in variables.specs.items():
+                entry = {"dtype": spec.dtype.name, "shape": spec.shape, "start": values.tell(), "error": None}
+                try:
+                    values.write(variables[name].tobytes())
+                except CheckpointError as error:
+                    entry["error"] = str(error)
+                listing["variables"][name] = entry
+    except CheckpointError as error:
+        listing["error"] = str(error)
+    Path(folder, LISTING).write_text(json.dumps(listing), encoding="ascii")
 
 
 def _open(path: Path) -> VariableFile:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 import checkpoints
-from checkpoints import trial
-from tests import forked_trials
+from checkpoints import hdf5_process
+from tests import forked_hdf5
 
 SECONDS = 20  # for one mutant; they take milliseconds
 Variables = Mapping[str, np.ndarray]
@@ -192,9 +192,9 @@ def read_all(subject: Subject) -> Iterator[dict]:
         yield {"outcome": outcome, "message": message, "seconds": seconds}
 
 
-def _main(subjects: str, trials: str = "started") -> None:
-    if trials == "forked":
-        trial.subprocess.run = forked_trials.run  # of this process only
+def _main(subjects: str, processes: str = "started") -> None:
+    if processes == "forked":
+        hdf5_process.subprocess.run = forked_hdf5.run  # of this process only
     before = None
     for folder, *rest in json.loads(subjects):
         subject = Subject(pathlib.Path(folder), *rest)

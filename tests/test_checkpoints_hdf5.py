@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import checkpoints
-from checkpoints import hdf5, trial
-from tests import forked_trials
+from checkpoints import hdf5, hdf5_process
+from tests import forked_hdf5
 
 VARIABLES = {f"net/layer_{i}/weights": np.arange(12, dtype=np.float32).reshape(3, 4) * i for i in range(9)}
 
@@ -99,10 +99,10 @@ def test_a_later_version_is_refused(path):
     refused(path, "has version 2 of its format, but only 1 is supported")
 
 
-@pytest.mark.parametrize(("step", "run"), [(599, subprocess.run), (23, forked_trials.run)], ids=["started", "forked"])
+@pytest.mark.parametrize(("step", "run"), [(599, subprocess.run), (23, forked_hdf5.run)], ids=["started", "forked"])
 def test_damage_is_detected_at_every_position(path, step, run, monkeypatch):
     """In steps, as each read needs a process."""
-    monkeypatch.setattr(trial.subprocess, "run", run)
+    monkeypatch.setattr(hdf5_process.subprocess, "run", run)
     whole = path.read_bytes()
     for i in range(0, len(whole), step):
         for content in (whole[:i], whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :]):

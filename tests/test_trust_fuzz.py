@@ -22,7 +22,7 @@ import tensorflow as tf
 import checkpoints
 import converters
 import mobilenets
-from checkpoints import trial
+from checkpoints import hdf5_process
 from tests.mutants import MUTATORS
 from tests.oracle.recipes import made_up_variables
 
@@ -203,7 +203,7 @@ def test_the_process_that_tries_out_an_hdf5_file_fails(tmp_path, monkeypatch, in
         script.chmod(0o700)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", str(script))
-        patch.setattr(trial, "SECONDS", 1.0)
+        patch.setattr(hdf5_process, "SECONDS", 1.0)
         with pytest.raises(checkpoints.CheckpointError, match=message):
             checkpoints.load_variables(tmp_path / "net.h5")
     assert len(checkpoints.load_variables(tmp_path / "net.h5")) == len(small(0))

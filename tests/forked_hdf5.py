@@ -1,4 +1,4 @@
-"""Trials of HDF5 files in processes that one process forks: to start Python for each file takes most of the time."""
+"""Reads HDF5 files in processes that one process forks: to start Python for each file takes most of the time."""
 
 import multiprocessing
 import subprocess
@@ -11,8 +11,8 @@ _context.set_forkserver_preload(["checkpoints.hdf5"])
 
 
 def run(command: Sequence[str], timeout: float, **options: object) -> subprocess.CompletedProcess:
-    """Stands in for `subprocess.run` in `checkpoints.trial`: reads the file that the command names, its last word."""
-    process = _context.Process(target=hdf5.read_through, args=command[-1:])
+    """Stands in for `subprocess.run` in `checkpoints.hdf5_process`; the command ends with the file and the folder."""
+    process = _context.Process(target=hdf5.copy_values, args=command[-2:])
     process.start()
     process.join(timeout)
     if process.exitcode is None:
