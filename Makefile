@@ -8,11 +8,11 @@ QUICK ?=
 # A section, for `make bench` of that one alone.
 ONLY ?=
 
-.PHONY: help demo test test-all seconds test-backends test-transformers test-versions coverage lint format docs bench clean
+.PHONY: help demo test test-ci test-all seconds test-backends test-transformers test-versions coverage lint format docs bench clean
 
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
-	@echo "make test                     the tests that are quick, in minutes; make test-all runs all of them"
+	@echo "make test                     the tests that are quick, in minutes; make test-ci and make test-all run more"
 	@echo "make test-backends            a sample on JAX and on PyTorch, each without TensorFlow, in .venv-jax and .venv-torch"
 	@echo "make test-transformers        models that transformers makes and runs, in .venv-transformers"
 	@echo "make test-versions            the same also with the oldest versions and with the newest Python"
@@ -35,6 +35,10 @@ demo: .venv/oracle.installed
 
 test: .venv/test.installed
 	$(BIN)/python -m pytest $(TWO) -m "not slow"
+
+# What has to pass before a change lands.
+test-ci: .venv/test.installed
+	$(BIN)/python -m pytest $(TWO) -m "not slowest"
 
 # All tests. The floor of coverage, which the quick ones reach, is in pyproject.toml.
 test-all: coverage

@@ -18,9 +18,10 @@ import pytest
 from tests.file_server import serving
 
 # `make test` runs the cases that took less than `SHORT` seconds when `make seconds` measured them. It also runs
-# a quick case of each test if that took less than `LONG`, or if the test has the mark `core`.
+# a quick case of each test if that took less than `LONG`, or if the test has the mark `core`. `make test-ci` runs a
+# quick case of each test, and all that took less than `LONGER`.
 SECONDS_FILE = pathlib.Path(__file__).parent / "seconds.json"
-SHORT, LONG = 0.3, 3.0
+SHORT, LONG, LONGER = 0.3, 3.0, 8.0
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
@@ -51,8 +52,9 @@ def pytest_collection_modifyitems(items):
         if seconds[sample.nodeid] >= LONG and not sample.get_closest_marker("core"):
             sample.add_marker(pytest.mark.slow)
         for item in cases:
-            if item is not sample and seconds[item.nodeid] >= SHORT:
-                item.add_marker(pytest.mark.slow)
+            for least, mark in ((SHORT, pytest.mark.slow), (LONGER, pytest.mark.slowest)):
+                if item is not sample and seconds[item.nodeid] >= least:
+                    item.add_marker(mark)
 
 
 def pytest_terminal_summary(terminalreporter, config):
