@@ -16,7 +16,7 @@ help:
 	@echo "make test-backends            a sample on JAX and on PyTorch, each without TensorFlow, in .venv-jax and .venv-torch"
 	@echo "make test-transformers        models that transformers makes and runs, in .venv-transformers"
 	@echo "make test-versions            the same also with the oldest versions and with the newest Python"
-	@echo "make coverage                 the quick tests, and the share of lines that they run"
+	@echo "make coverage                 all tests, and the share of lines that they run"
 	@echo "make lint | make format       check the style and the types, or mend the style"
 	@echo "make docs                     the site of the documentation, in site/"
 	@echo "make bench [QUICK=1] [ONLY=jobs]  measure, side by side; results in benchmarks/results"
@@ -40,9 +40,8 @@ test: .venv/test.installed
 test-ci: .venv/test.installed
 	$(BIN)/python -m pytest $(TWO) -m "not slowest"
 
-# All tests. The floor of coverage, which the quick ones reach, is in pyproject.toml.
-test-all: coverage
-	$(BIN)/python -m pytest $(TWO) -m slow
+test-all: .venv/test.installed
+	$(BIN)/python -m pytest $(TWO)
 
 # All tests, on a quiet machine: writes the seconds that decide what `make test` runs.
 seconds: .venv/test.installed
@@ -89,9 +88,9 @@ test-versions: test-backends .venv-oldest/installed .venv-newest/installed
 	.venv-oldest/bin/python -m pytest $(SAMPLE)
 	.venv-newest/bin/python -m pytest $(SAMPLE)
 
-# The quick tests, with the share of lines that they run.
+# All tests, with the share of lines that they run. Its floor is in pyproject.toml.
 coverage: .venv/coverage.installed
-	$(BIN)/python -m pytest $(TWO) -m "not slow" --cov --cov-report=term
+	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term
 
 # An environment of its own, without TensorFlow: only what checks the style and the types.
 .venv-lint/installed: pyproject.toml
