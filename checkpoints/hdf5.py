@@ -52,7 +52,7 @@ def open_hdf5(path: Path) -> VariableFile:
         copy_in_process(path, folder)
         try:
             listing = json.loads(Path(folder, LISTING).read_text(encoding="ascii"))
-            error, entries = listing["error"], listing["variables"]
+            error, entries, checked = (listing[key] for key in ("error", "variables", "checked"))
             specs = {name: Spec(tuple(entry["shape"]), np.dtype(entry["dtype"])) for name, entry in entries.items()}
         except (OSError, ValueError, LookupError, TypeError) as wrong:
             raise CheckpointError(f"{path} is damaged: the HDF5 library fails when it reads the file.") from wrong
@@ -66,9 +66,7 @@ def open_hdf5(path: Path) -> VariableFile:
             values = np.fromfile(Path(folder, VALUES), spec.dtype, math.prod(spec.shape), offset=start)
             return values.reshape(spec.shape)
 
-        return VariableFile(
-            path, "hdf5", (path,), specs, read, checked=listing["checked"], resources=resources.pop_all()
-        )
+        return VariableFile(path, "hdf5", (path,), specs, read, checked=checked, resources=resources.pop_all())
 
 
 def copy_values(path: str, folder: str) -> None:

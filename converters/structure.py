@@ -4,7 +4,7 @@ Equal weights are half a proof: a file whose epsilon, stride or activation was c
 another network. So the structure is compared with the network of the configuration as well, and a manifest pins it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ from converters.recognition import Network, recognise
 from converters.weights import weights_by_slim_name
 from mobilenets.blocks import rescales_inputs
 from mobilenets.families import FAMILIES
+from mobilenets.fusing import sources_of
 from mobilenets.initial_values import without_random_values
 
 _KERNEL = ("kernel_size", "strides", "padding", "dilation_rate", "data_format", "activation", "use_bias")
@@ -60,27 +61,33 @@ def structure(model: keras.Model) -> dict[str, str]:
     """
     # An operation has its name next to its configuration, a layer of a `Sequential` in it.
     layers = {layer.get("name") or layer["config"]["name"]: layer for layer in model.get_config()["layers"]}
-    casts = _needless_casts(model, layers)
-    return {name: _described(layer, casts) for name, layer in layers.items() if name not in casts}
+    sources = {name: list(sources_of(layer.get("inbound_nodes", ()))) for name, layer in layers.items()}
+    casts = _needless_casts(model, layers, sources)
+    return {
+        name: _described(layer, [casts.get(source, source) for source in sources[name]])
+        for name, layer in layers.items()
+        if name not in casts
+    }
 
 
-def _needless_casts(model: keras.Model, layers: Mapping[str, dict]) -> dict[str, str]:
+def _needless_casts(model: keras.Model, layers: Mapping[str, dict], sources: Mapping[str, list[str]]) -> dict[str, str]:
     """Returns the casts to the dtype in which all layers that take them compute anyway, with their sources.
 
     Keras 3.5 adds them to a model of another dtype than float32, under names with a running number.
     """
-    sources = {name: list(_sources(layer.get("inbound_nodes", ()))) for name, layer in layers.items()}
-    casts = {}
-    for name, layer in layers.items():
-        if layer["class_name"] == "Cast" and layer["module"].startswith("keras.src.ops."):
-            dtypes = {operation.name: getattr(operation, "compute_dtype", None) for operation in model.operations}
-            takers = {dtypes[taker] for taker, names in sources.items() if name in names}
-            if takers == {layer["config"]["dtype"]}:
-                casts[name] = sources[name][0]
-    return casts
+    casts = [
+        name
+        for name, layer in layers.items()
+        if layer["class_name"] == "Cast" and layer["module"].startswith("keras.src.ops.")
+    ]
+    if not casts:
+        return {}
+    dtypes = {operation.name: getattr(operation, "compute_dtype", None) for operation in model.operations}
+    takers = {cast: {dtypes[name] for name, names in sources.items() if cast in names} for cast in casts}
+    return {cast: sources[cast][0] for cast in casts if takers[cast] == {layers[cast]["config"]["dtype"]}}
 
 
-def _described(layer: Mapping, casts: Mapping[str, str]) -> str:
+def _described(layer: Mapping, sources: Sequence[str]) -> str:
     kind, config = layer["class_name"], layer["config"]
     if kind in _BATCH_NORMS and layer["registered_name"] in (f"mobilenets>{kind}", f"converters>{kind}"):
         kind = "BatchNormalization"
@@ -89,25 +96,13 @@ def _described(layer: Mapping, casts: Mapping[str, str]) -> str:
     # A layer that is not in the table is described by all that it says of itself.
     names = ARGUMENTS.get(kind, tuple(sorted(config.keys() - {"name", "dtype", "trainable"})))
     arguments = ", ".join(f"{name}={_text(config.get(name))}" for name in names)
-    sources = ", ".join(dict.fromkeys(casts.get(name, name) for name in _sources(layer.get("inbound_nodes", ()))))
-    return f"{kind}({arguments})" + (f" <- {sources}" if sources else "")
+    return f"{kind}({arguments})" + (f" <- {', '.join(dict.fromkeys(sources))}" if sources else "")
 
 
 def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return "x".join(map(_text, value))
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
-
-
-def _sources(node: object) -> Iterator[str]:
-    """Yields the names of the layers whose outputs a layer takes, from its serialised calls."""
-    if isinstance(node, Mapping):
-        if "keras_history" in node:
-            yield node["keras_history"][0]
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for part in node:
-            yield from _sources(part)
 
 
 def structure_differences(found: Mapping[str, str], expected: Mapping[str, str]) -> dict[str, str]:

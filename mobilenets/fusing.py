@@ -82,8 +82,8 @@ def _is_graph(layer: object) -> bool:
 def fusable(config: Config) -> dict[str, str]:
     """Returns batch norm -> convolution to fold it into, by name, for a functional model's own layers."""
     layers = {layer["name"]: layer for layer in config["layers"]}
-    sources = {name: list(_sources(layer["inbound_nodes"])) for name, layer in layers.items()}
-    readers = Counter([*_sources(config["output_layers"]), *(name for names in sources.values() for name in names)])
+    sources = {name: list(sources_of(layer["inbound_nodes"])) for name, layer in layers.items()}
+    readers = Counter([*sources_of(config["output_layers"]), *(name for names in sources.values() for name in names)])
     return {
         name: sources[name][0]
         for name, layer in layers.items()
@@ -103,14 +103,14 @@ def _takes(source: Config, batch_norm: Config) -> bool:
     return config["activation"] == "linear" and batch_norm["axis"] in channels
 
 
-def _sources(value: object) -> Iterator[str]:
+def sources_of(value: object) -> Iterator[str]:
     """Yields the names of the layers whose outputs occur in a layer's calls or among a model's outputs."""
     # A tensor is written as [name of the layer, index of its call, index of its output].
     if isinstance(value, list | tuple) and [type(part) for part in value] == [str, int, int]:
         yield value[0]
     elif isinstance(value, Mapping | list | tuple):
         for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _sources(part)
+            yield from sources_of(part)
 
 
 def fold(convolution: keras.Layer, batch_norm: keras.layers.BatchNormalization) -> dict[str, np.ndarray]:

@@ -195,7 +195,7 @@ def test_a_conversion_says_that_nothing_checks_its_source(tmp_path, write, noted
     ],
     ids=["crash", "hang", "failed import", "no interpreter"],
 )
-def test_the_process_that_tries_out_an_hdf5_file_fails(tmp_path, monkeypatch, interpreter, message):
+def test_the_process_that_reads_an_hdf5_file_fails(tmp_path, monkeypatch, interpreter, message):
     checkpoints.save_hdf5(small(0), tmp_path / "net.h5")
     script = tmp_path / "python"
     if interpreter:

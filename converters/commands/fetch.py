@@ -38,7 +38,7 @@ def fetch_command(names, family, everything, cache, folder, allow_unpinned, as_j
     again and it resumes. If one fails, the others continue, and the exit status is 2. With --from nothing is
     downloaded; without NAME all models are adopted.
     """
-    models = _wanted(names, family, everything)
+    models = _selection(names, family, everything)
     if folder:
         fetched, failed = _adopted(folder, models, cache), []
     elif models:
@@ -88,7 +88,7 @@ def _facts(name: str, origin: str, path: pathlib.Path) -> dict:
     return {"name": name, "url": origin, "path": str(path), "bytes": path.stat().st_size if path.is_file() else None}
 
 
-def _wanted(names: tuple[str, ...], family: str | None, everything: bool) -> list[str]:
+def _selection(names: tuple[str, ...], family: str | None, everything: bool) -> list[str]:
     """Returns what to fetch, each once: the name of a model, the path of a module, or a URL."""
     listed = mobilenets.list_models(None if everything else family) if everything or family else []
     models = []
