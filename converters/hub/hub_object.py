@@ -32,19 +32,29 @@ def hub_object(model: keras.Model) -> tuple[tf.train.Checkpoint, dict[str, Calla
     others = [(slim | seeds)[id(weight)] for weight in network.non_trainable_variables]
     is_moving = [id(weight) in slim for weight in network.non_trainable_variables]
 
-    @tf.function
-    def call(inputs, training=False, return_endpoints=False, batch_norm_momentum=DEFAULT_MOMENTUM):
-        outputs, updated = network.stateless_call(trainable, others, inputs, training=training)
-        if training:
-            for variable, value, moving in zip(others, updated, is_moving, strict=True):
-                # The network's own momentum is 0: then its statistics are those of the batch.
-                if moving:
-                    value = variable * batch_norm_momentum + value * (1.0 - batch_norm_momentum)
-                variable.assign(value)
-        return outputs if return_endpoints else outputs["default"]
-
     images = tf.TensorSpec([None, *network.input_shape[1:]], tf.float32, "inputs")
     momentum = tf.TensorSpec([], tf.float32, "batch_norm_momentum")
+
+    # One graph of the network for each mode, which all traces of `call` share.
+    @tf.function(input_signature=[images])
+    def infer(inputs):
+        return network.stateless_call(trainable, others, inputs, training=False)[0]
+
+    @tf.function(input_signature=[images, momentum])
+    def train(inputs, batch_norm_momentum):
+        outputs, updated = network.stateless_call(trainable, others, inputs, training=True)
+        for variable, value, moving in zip(others, updated, is_moving, strict=True):
+            # The network's own momentum is 0: then its statistics are those of the batch.
+            if moving:
+                value = variable * batch_norm_momentum + value * (1.0 - batch_norm_momentum)
+            variable.assign(value)
+        return outputs
+
+    @tf.function
+    def call(inputs, training=False, return_endpoints=False, batch_norm_momentum=DEFAULT_MOMENTUM):
+        outputs = train(inputs, batch_norm_momentum) if training else infer(inputs)
+        return outputs if return_endpoints else outputs["default"]
+
     for training in (False, True):
         for return_endpoints in (False, True):
             call.get_concrete_function(images, training, return_endpoints, momentum)
