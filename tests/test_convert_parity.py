@@ -51,7 +51,8 @@ def test_every_endpoint(name, dtype, tmp_path):
 
     prefix = tmp_path / f"{name}.ckpt"
     checkpoints.save_checkpoint(variables, prefix)
-    for head in ("classification", "feature_vector"):
+    # A feature vector's network is the beginning of the other; float64 shows any difference.
+    for head in ("classification", "feature_vector") if dtype == "float64" else ("classification",):
         model = converters.convert(prefix, head=head)
         outputs = outputs_of(model, images, dtype)
         logits = {f"{scope}/Logits", f"{scope}/Predictions"}

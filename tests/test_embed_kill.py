@@ -44,9 +44,9 @@ def test_a_killed_job(tmp_path, suffix):
 
     command = ["tests.embedding_job:run", str(file), str(images), str(output)]
     inside = (*FILE_WORK, "zipfile", "numpy.lib", "pyarrow", "tests")
-    points = kill_at_random_points(command, check, 16, inside=inside, loaded=LOADED)
+    points = kill_at_random_points(command, check, 8, inside=inside, loaded=LOADED)
     assert points > 1000
     # Most of those are before the first part or after the last. Images are read all the time between.
     resumed.clear()
-    kill_at_random_points(command, check, 14, inside=("converters.images.pipeline",), loaded=LOADED)
+    kill_at_random_points(command, check, 10, inside=("converters.images.pipeline",), loaded=LOADED)
     assert len(set(resumed)) >= 5  # the runs that were killed had got to as many different points

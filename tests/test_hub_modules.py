@@ -48,11 +48,18 @@ def test_module_is_a_source(module):
     assert conversion.set_aside == {}
 
 
-@pytest.mark.core
-def test_every_output_agrees_in_inference_and_in_training(module):
-    folder, family, _, size, variables, _ = module
+@pytest.fixture(scope="module")
+def verified(module):
+    """The model of its variables, and the report of a comparison with it."""
+    folder, _, _, size, variables, _ = module
     model = converters.convert(variables, input_shape=(size, size, 3))
-    report = converters.verify(model, folder, batch_norm_momentum=0.5)
+    return model, converters.verify(model, folder, batch_norm_momentum=0.5)
+
+
+@pytest.mark.core
+def test_every_output_agrees_in_inference_and_in_training(module, verified):
+    family, variables = module[1], module[4]
+    report = verified[1]
     assert report.passed, str(report)
     names = [row.name for row in report.rows]
     outputs = [name for name in names if not name.startswith(("training: ", "after it: ", "regularization"))]
@@ -64,6 +71,13 @@ def test_every_output_agrees_in_inference_and_in_training(module):
     moving = [name for name in variables if name.endswith(("moving_mean", "moving_variance"))]
     assert {f"after it: {name}" for name in moving} <= set(names)
     assert names[-1] == "regularization loss"
+
+
+def test_verification_leaves_model_and_module_as_they_were(module, verified):
+    folder, variables = module[0], module[4]
+    model, first = verified
+    assert converters.verify(model, folder, batch_norm_momentum=0.5).to_json() == first.to_json()
+    assert all((array == variables[name]).all() for name, array in converters.slim_variables(model).items())
 
 
 def test_version_1_has_no_momentum_to_give(tmp_path):
@@ -78,14 +92,6 @@ def test_version_1_has_no_momentum_to_give(tmp_path):
     assert not converters.verify(other, tmp_path / "1").passed
 
 
-def test_verification_leaves_model_and_module_as_they_were(module):
-    folder, _, _, size, variables, _ = module
-    model = converters.convert(variables, input_shape=(size, size, 3))
-    first = converters.verify(model, folder, batch_norm_momentum=0.5).to_json()
-    assert converters.verify(model, folder, batch_norm_momentum=0.5).to_json() == first
-    assert all((array == variables[name]).all() for name, array in converters.slim_variables(model).items())
-
-
 @pytest.mark.parametrize("leaf", ["BatchNorm/moving_variance", "weights"])
 def test_a_difference_is_detected(module, leaf):
     folder, _, _, size, variables, _ = module
@@ -94,10 +100,10 @@ def test_a_difference_is_detected(module, leaf):
     assert not converters.verify(model, folder).passed
 
 
-def test_momentum_counts(module):
+def test_momentum_counts(module, verified):
     """A model that updates otherwise than the module does differs in the moving statistics, and there alone."""
-    folder, _, _, size, variables, _ = module
-    model = converters.convert(variables, input_shape=(size, size, 3))
+    folder, size = module[0], module[3]
+    model = verified[0]
     images = np.random.default_rng(1).uniform(size=(2, size, size, 3)).astype(np.float32)
     moved = open_hub_module(folder).train(images, 0.5).moving_statistics
     other = mobilenets.with_batch_norm(model, FusedBatchNormalization, momentum=0.6)

@@ -17,7 +17,7 @@ LOADED = ("converters.cli", "converters.manifest", "converters.conversion", "con
 WRITING = (*FILE_WORK, "zipfile", "h5py", "keras.src.saving")
 
 
-@pytest.mark.parametrize(("inside", "times"), [(FILE_WORK, 30), (WRITING, 30)], ids=["file work", "writing"])
+@pytest.mark.parametrize(("inside", "times"), [(FILE_WORK, 16), (WRITING, 12)], ids=["file work", "writing"])
 def test_a_killed_conversion(tmp_path, inside, times):
     source = tmp_path / "net.ckpt"
     variables = made_up_variables(mobilenets.variable_shapes("mobilenet_v1", 0.25, 10))

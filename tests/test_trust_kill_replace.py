@@ -62,7 +62,7 @@ def test_a_replaced_model(tmp_path, sources):
 
     reset()
     command = [PROGRAM, "convert", str(tmp_path / "1.ckpt"), "--image-size", "64", "-o", str(path), "--force"]
-    kill_at_random_points(command, check, 25, seed=5, inside=FILE_WORK, loaded=LOADED)
+    kill_at_random_points(command, check, 12, seed=5, inside=FILE_WORK, loaded=LOADED)
     assert (True, 0) in states
 
 
@@ -82,7 +82,7 @@ def test_a_replaced_file_of_variables(tmp_path, sources):
 
     reset()
     command = [PROGRAM, "export", str(tmp_path / "net.keras"), str(path), "--format", "safetensors", "--force"]
-    kill_at_random_points(command, check, 15, seed=6, inside=FILE_WORK, loaded=LOADED)
+    kill_at_random_points(command, check, 8, seed=6, inside=FILE_WORK, loaded=LOADED)
 
 
 def test_a_replaced_file_of_features(tmp_path, sources):
@@ -102,7 +102,7 @@ def test_a_replaced_file_of_features(tmp_path, sources):
         path.unlink()
 
     command = [PROGRAM, "embed", str(tmp_path / "net.keras"), str(tmp_path), "-o", str(path), "--force"]
-    kill_at_random_points(command, check, 15, seed=7, inside=FILE_WORK, loaded=LOADED)
+    kill_at_random_points(command, check, 8, seed=7, inside=FILE_WORK, loaded=LOADED)
 
 
 def export_without_running():
@@ -237,4 +237,4 @@ def test_a_replaced_page_or_plot(tmp_path, sources, name):
     command, *arguments, option = OUTPUTS[name]
     files = [str(tmp_path / argument) for argument in arguments]
     inside = ("checkpoints.files", "tempfile", "pathlib", "converters.reports", "converters.inspection")
-    kill_at_random_points([PROGRAM, command, *files, option, str(path)], check, 8, inside=inside, loaded=LOADED)
+    kill_at_random_points([PROGRAM, command, *files, option, str(path)], check, 5, inside=inside, loaded=LOADED)

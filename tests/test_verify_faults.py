@@ -1,10 +1,14 @@
 """Injected faults: what each comparison finds; the rule of the exact model misses none that the old rule found."""
 
+import functools
+
 import numpy as np
 import pytest
 
 import converters
+from converters.graphs import frozen_graph
 from converters.graphs.frozen_graph import FrozenGraph
+from converters.hub import module as hub
 from converters.hub.module import open_hub_module
 from tests.faults import FAULTS, V3_FAULTS, applicable, old_rule
 from tests.oracle.files import freeze
@@ -44,6 +48,15 @@ ABSENT = {
         "output stride 16",
     },
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _opened_once():
+    """Each reference is opened once, not for each fault."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place, name in ((frozen_graph, "FrozenGraph"), (hub, "open_hub_module")):
+            patch.setattr(place, name, functools.lru_cache(1)(getattr(place, name)))
+        yield
 
 
 def models(family):
@@ -98,7 +111,8 @@ def test_the_faults_that_a_family_lacks_are_these(family):
 @pytest.mark.core
 @pytest.mark.parametrize(
     ("frozen", "fault"),
-    [(family, fault) for family in FAMILIES for fault in FAULTS if fault not in ABSENT[family]],
+    # Those of MobileNet V1 are below.
+    [(family, fault) for family in ("mobilenet_v2", "inception_v2") for fault in FAULTS if fault not in ABSENT[family]],
     indirect=["frozen"],
 )
 def test_a_fault_is_found_with_made_up_weights(fault, frozen):
