@@ -8,15 +8,15 @@ QUICK ?=
 # A section, for `make bench` of that one alone.
 ONLY ?=
 
-.PHONY: help demo test test-ci test-all seconds test-backends test-transformers test-versions coverage lint format docs bench clean
+.PHONY: help demo test test-ci test-all coverage seconds test-jax test-torch test-backends test-transformers test-oldest test-newest test-versions lint format docs bench clean
 
 help:
 	@echo "make demo [CHECKPOINT=path]   convert a slim checkpoint and verify every endpoint against the slim graph"
-	@echo "make test                     the tests that are quick, in minutes; make test-ci and make test-all run more"
+	@echo "make test                     the tests that are quick, in minutes; make test-ci runs more"
+	@echo "make test-all                 all tests; fails if they run less than 95 % of the lines"
 	@echo "make test-backends            a sample on JAX and on PyTorch, each without TensorFlow, in .venv-jax and .venv-torch"
 	@echo "make test-transformers        models that transformers makes and runs, in .venv-transformers"
 	@echo "make test-versions            the same also with the oldest versions and with the newest Python"
-	@echo "make coverage                 all tests, and the share of lines that they run"
 	@echo "make lint | make format       check the style and the types, or mend the style"
 	@echo "make docs                     the site of the documentation, in site/"
 	@echo "make bench [QUICK=1] [ONLY=jobs]  measure, side by side; results in benchmarks/results"
@@ -40,8 +40,11 @@ test: .venv/test.installed
 test-ci: .venv/test.installed
 	$(BIN)/python -m pytest $(TWO) -m "not slowest"
 
-test-all: .venv/test.installed
-	$(BIN)/python -m pytest $(TWO)
+# All tests, and the share of lines that they run. Its floor is in pyproject.toml.
+test-all: .venv/coverage.installed
+	$(BIN)/python -m pytest $(TWO) --cov
+
+coverage: test-all
 
 # All tests, on a quiet machine: writes the seconds that decide what `make test` runs.
 seconds: .venv/test.installed
@@ -57,9 +60,10 @@ TORCH ?= torch>=2.2,<2.14
 	$(@D)/bin/pip install --quiet --editable . '$(BACKEND)' 'pytest>=8'
 	@touch $@
 
-test-backends: .venv-jax/installed .venv-torch/installed
-	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/test_backends.py
-	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/test_backends.py
+test-jax test-torch: test-%: .venv-%/installed
+	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest tests/test_backends.py
+
+test-backends: test-jax test-torch
 
 .venv-transformers/installed: pyproject.toml
 	$(PYTHON) -m venv $(@D)
@@ -84,13 +88,10 @@ SAMPLE := tests/test_backends.py tests/test_old_keras.py
 	$(@D)/bin/pip install --quiet --editable '.[tensorflow]' 'pytest>=8'
 	@touch $@
 
-test-versions: test-backends .venv-oldest/installed .venv-newest/installed
-	.venv-oldest/bin/python -m pytest $(SAMPLE)
-	.venv-newest/bin/python -m pytest $(SAMPLE)
+test-oldest test-newest: test-%: .venv-%/installed
+	.venv-$*/bin/python -m pytest $(SAMPLE)
 
-# All tests, with the share of lines that they run. Its floor is in pyproject.toml.
-coverage: .venv/coverage.installed
-	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term
+test-versions: test-backends test-oldest test-newest
 
 # An environment of its own, without TensorFlow: only what checks the style and the types.
 .venv-lint/installed: pyproject.toml
