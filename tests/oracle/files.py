@@ -1,6 +1,5 @@
 """Writes what a slim training run leaves on disk: checkpoints with all their companions, and frozen graphs."""
 
-import functools
 import pathlib
 from collections.abc import Mapping
 
@@ -145,19 +144,6 @@ def freeze(
         dtype: "float32" (fused batch norm) or "float64".
         variant: As in `network`.
     """
-    graph = tf.GraphDef.FromString(
-        _inference_graph(family, depth_multiplier, image_size, num_classes, finegrain, batch, dtype, variant)
-    )
-    for node in graph.node:
-        if node.op == "Const" and not node.attr["value"].tensor.ByteSize():
-            kind = tf.as_dtype(node.attr["dtype"].type)
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.asarray(variables[node.name]), kind))
-    pathlib.Path(path).write_bytes(graph.SerializeToString())
-
-
-@functools.lru_cache(maxsize=64)
-def _inference_graph(family, depth_multiplier, image_size, num_classes, finegrain, batch, dtype, variant) -> bytes:
-    """The graph of `freeze`, in which the constants of the variables have no value: to make one takes seconds."""
     height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
     with tf.Graph().as_default() as graph, new_session() as session:
         # Old-style variables, whose constants are read by "<name>/read" as in the published files.
@@ -170,11 +156,7 @@ def _inference_graph(family, depth_multiplier, image_size, num_classes, finegrai
             finegrain=finegrain,
             variant=variant,
         )
-        shapes = {v.op.name: v.shape for v in tf.global_variables()}
-        load(session, tf.global_variables(), {name: np.zeros(shape) for name, shape in shapes.items()})
+        load(session, tf.global_variables(), variables)
         last = endpoints["global_pool" if num_classes is None else "Predictions"]
         frozen = tf.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), [last.op.name])
-    for node in frozen.node:
-        if node.name in shapes:
-            node.attr["value"].tensor.Clear()
-    return frozen.SerializeToString()
+    pathlib.Path(path).write_bytes(frozen.SerializeToString())
