@@ -62,9 +62,10 @@ RENAMINGS = {
 }
 
 
-@pytest.mark.parametrize("renaming", RENAMINGS)
+@pytest.mark.parametrize(
+    ("has_names", "renaming"), [*((True, renaming) for renaming in RENAMINGS), (False, "renamed and deeper")]
+)
 @pytest.mark.parametrize("family", ["mobilenet_v1", "mobilenet_v2", "inception_v2"])
-@pytest.mark.parametrize("has_names", [True, False])
 def test_a_renamed_scope_in_a_graph(tmp_path, family, renaming, has_names):
     original, path = tmp_path / "original.pb", tmp_path / "renamed.pb"
     graph = frozen(original, family)

@@ -46,6 +46,8 @@ def test_a_killed_job(tmp_path, suffix):
     inside = (*FILE_WORK, "zipfile", "numpy.lib", "pyarrow", "tests")
     points = kill_at_random_points(command, check, 8, inside=inside, loaded=LOADED)
     assert points > 1000
+    if suffix == ".parquet":
+        return  # the parts are the same
     # Most of those are before the first part or after the last. Images are read all the time between.
     resumed.clear()
     kill_at_random_points(command, check, 10, inside=("converters.images.pipeline",), loaded=LOADED)

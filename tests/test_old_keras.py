@@ -1,4 +1,4 @@
-"""``.keras`` files and the versions of Keras: what is written for the oldest one, and what is said of the newest."""
+"""``.keras`` files and the versions of Keras: what is written for the oldest one, and the messages of the newest."""
 
 import json
 import zipfile

@@ -415,7 +415,7 @@ def test_convert_and_verify_stay_level(saved):
 
 
 def test_a_graph_of_many_nodes(saved, tmp_path):
-    """Beside the network, which needs none of them; and more than any file may have."""
+    """The network needs none of them, and there are more than in any real file."""
     path = tmp_path / "x.pb"
     variables = checkpoints.load_variables(saved / "net.ckpt")
     freeze(path, "mobilenet_v1", variables, depth_multiplier=0.25, image_size=64)

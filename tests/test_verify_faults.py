@@ -64,13 +64,26 @@ def models(family):
     return variables, converters.convert(variables, input_shape=(SIZE, SIZE, 3))
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def frozen(request, tmp_path_factory):
-    """A right model, the frozen graph of its variables, and what the graph computes."""
-    variables, model = models(request.param)
-    path = tmp_path_factory.mktemp("faults") / "frozen.pb"
-    freeze(path, request.param, variables, depth_multiplier=FAMILIES[request.param], image_size=SIZE)
-    return model, path, FrozenGraph(path).run(IMAGES)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Gives a right model of a family, the frozen graph of its variables, and what the graph computes; makes it once.
+
+    A fixture with parameters would be made again for each fault.
+    """
+
+    @functools.cache
+    def of_family(family):
+        variables, model = models(family)
+        path = tmp_path_factory.mktemp("faults") / "frozen.pb"
+        freeze(path, family, variables, depth_multiplier=FAMILIES[family], image_size=SIZE)
+        return model, path, FrozenGraph(path).run(IMAGES)
+
+    return of_family
+
+
+@pytest.fixture(params=FAMILIES)
+def frozen(request, made):
+    return made(request.param)
 
 
 @pytest.fixture(scope="module")
