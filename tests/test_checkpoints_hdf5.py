@@ -10,6 +10,7 @@ import pytest
 import checkpoints
 from checkpoints import hdf5, hdf5_process
 from tests import forked_hdf5
+from tests.in_this_process import running
 
 VARIABLES = {f"net/layer_{i}/weights": np.arange(12, dtype=np.float32).reshape(3, 4) * i for i in range(9)}
 
@@ -17,12 +18,7 @@ VARIABLES = {f"net/layer_{i}/weights": np.arange(12, dtype=np.float32).reshape(3
 @pytest.fixture(autouse=True)
 def _read_here(monkeypatch):
     """Reads in this process, as whole files cannot crash it; the tests of damage start processes."""
-
-    def run(command, **options):
-        hdf5.copy_values(*command[-2:])
-        return subprocess.CompletedProcess(command, 0, b"", b"")
-
-    monkeypatch.setattr(hdf5_process.subprocess, "run", run)
+    monkeypatch.setattr(hdf5_process.subprocess, "run", running(hdf5.copy_values))
 
 
 @pytest.fixture

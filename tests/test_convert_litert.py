@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import subprocess
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from converters.litert import interpreter, network, reference
 from converters.litert.schema import Model, Tensor
 from converters.weights import assign, slim_variables
 from mobilenets import SCOPES
+from tests.in_this_process import running
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
 from tests.oracle.run import variable_shapes
@@ -107,12 +107,7 @@ def test_a_float_model_of_slims_graph(tmp_path, family, options):
 
 
 def test_a_wrong_weight_fails(tmp_path, monkeypatch):
-    def run(command, **options):
-        interpreter.serve(command[-1])
-        return subprocess.CompletedProcess(command, 0, b"", b"")
-
-    # The file is whole, so it cannot crash this process.
-    monkeypatch.setattr(reference.subprocess, "run", run)
+    monkeypatch.setattr(reference.subprocess, "run", running(interpreter.serve))
     path = tmp_path / "model.tflite"
     converted_by_tensorflow(path, "mobilenet_v1")
     model = converters.convert(path)
