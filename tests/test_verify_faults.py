@@ -55,7 +55,7 @@ def _opened_once():
     """Each reference is opened once, not for each fault."""
     with pytest.MonkeyPatch.context() as patch:
         for place, name in ((frozen_graph, "FrozenGraph"), (hub, "open_hub_module")):
-            patch.setattr(place, name, functools.lru_cache(1)(getattr(place, name)))
+            patch.setattr(place, name, functools.cache(getattr(place, name)))
         yield
 
 
@@ -66,10 +66,7 @@ def models(family):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Gives a right model of a family, the frozen graph of its variables, and what the graph computes; makes it once.
-
-    A fixture with parameters would be made again for each fault.
-    """
+    """Makes `frozen` once for each family; a fixture with parameters would be made again for each fault."""
 
     @functools.cache
     def of_family(family):
@@ -83,6 +80,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(params=FAMILIES)
 def frozen(request, made):
+    """A right model, the frozen graph of its variables, and what the graph computes."""
     return made(request.param)
 
 
