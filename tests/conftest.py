@@ -17,11 +17,11 @@ import pytest
 
 from tests.file_server import serving
 
-# `make test` runs the cases that took less than `SHORT` seconds when `make seconds` measured them. It also runs
-# a quick case of each test if that took less than `LONG`, or if the test has the mark `core`. `make test-ci` runs a
-# quick case of each test, and all that took less than `LONGER`.
+# `make test` runs the cases that took less than `SHORT` of the time of all tests when `make seconds` measured them. It
+# also runs a quick case of each test if that took less than `LONG`, or if the test has the mark `core`. These are
+# shares, so that the machine that measures does not matter.
 SECONDS_FILE = pathlib.Path(__file__).parent / "seconds.json"
-SHORT, LONG, LONGER = 0.3, 3.0, 8.0
+SHORT, LONG = 3e-5, 3e-4
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
@@ -46,6 +46,7 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     """Marks what is left out, and puts the files that take longest first, so that no process waits long."""
     seconds = collections.Counter(json.loads(SECONDS_FILE.read_text()))
+    short, long = (share * seconds.total() for share in (SHORT, LONG))
     files, tests = collections.Counter(), collections.defaultdict(list)
     for item in items:
         files[item.path] += seconds[item.nodeid]
@@ -53,14 +54,13 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -files[item.path])
     for cases in tests.values():
         # The first of the quick cases, so that the tests of a file choose the same network and share what it needs.
-        enough = SHORT + 1.5 * min(seconds[item.nodeid] for item in cases)
+        enough = short + 1.5 * min(seconds[item.nodeid] for item in cases)
         sample = next(item for item in cases if seconds[item.nodeid] <= enough)
-        if seconds[sample.nodeid] >= LONG and not sample.get_closest_marker("core"):
+        if seconds[sample.nodeid] >= long and not sample.get_closest_marker("core"):
             sample.add_marker(pytest.mark.slow)
         for item in cases:
-            for least, mark in ((SHORT, pytest.mark.slow), (LONGER, pytest.mark.slowest)):
-                if item is not sample and seconds[item.nodeid] >= least:
-                    item.add_marker(mark)
+            if item is not sample and seconds[item.nodeid] >= short:
+                item.add_marker(pytest.mark.slow)
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -71,7 +71,8 @@ def pytest_terminal_summary(terminalreporter, config):
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[report.nodeid] += report.duration
-    measured = {test: round(taken, 1) for test, taken in sorted(seconds.items()) if taken >= SHORT}
+    least = SHORT * seconds.total()
+    measured = {test: round(taken, 2) for test, taken in sorted(seconds.items()) if taken >= least}
     SECONDS_FILE.write_text(json.dumps(measured, indent=0) + "\n")
 
 
