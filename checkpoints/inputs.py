@@ -57,10 +57,11 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
     check_regular(path)
     try:
         with open(path, "rb") as stream:
-            content = stream.read(most + 1)
+            is_large = os.fstat(stream.fileno()).st_size > most
+            content = b"" if is_large else stream.read(most + 1)
     except ValueError as error:  # a path with a zero byte
         raise CheckpointError(f"{os.fspath(path)} cannot be read: {reason(error)}.") from error
-    if len(content) > most:
+    if is_large or len(content) > most:  # it may grow while it is read
         raise CheckpointError(f"{os.fspath(path)} is not read, because it has more than {most:,} bytes.")
     return content
 

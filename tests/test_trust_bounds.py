@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 
 import h5py
@@ -379,7 +380,11 @@ def test_a_meta_file_of_gigabytes(tmp_path):
     checkpoints.save_checkpoint({"a": np.zeros(3, np.float32)}, tmp_path / "net.ckpt")
     with open(tmp_path / "net.ckpt.meta", "wb") as stream:
         stream.truncate(3 * 2**30)
+    tracemalloc.start()
     (note,) = graph_facts(tmp_path / "net.ckpt", "mobilenet_v1").notes
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
     assert "net.ckpt.meta is not read, because it has more than 268,435,456 bytes" in note
 
 
