@@ -14,7 +14,7 @@ _public_name, __dir__, __all__ = lazy_loader.attach(
         "hub.export": ["export_hub"],
         "images.embedding": ["embed"],
         "images.evaluation": ["evaluate"],
-        "images.files": ["ImagePaths"],
+        "images.image_paths": ["ImagePaths"],
         "images.models": ["open_image_model"],
         "images.prediction": ["predict"],
         "runtimes.inference": ["inference_function"],

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from converters.images.embedding import embed
-from converters.images.files import ImagePaths
+from converters.images.image_paths import ImagePaths
 from converters.images.models import open_image_model
 
 SIZES = {"part_size": 4, "batch_size": 3}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from converters.images.embedding import embed
-from converters.images.files import ImagePaths
+from converters.images.image_paths import ImagePaths
 from converters.images.models import open_image_model
 from tests.embedding_job import SIZES, write_images, write_model
 

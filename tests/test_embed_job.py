@@ -15,7 +15,7 @@ from converters.commands.embed import embed_command
 from converters.images import embedder
 from converters.images.embedding import embed
 from converters.images.embedding_files import metadata_of
-from converters.images.files import ImagePaths
+from converters.images.image_paths import ImagePaths
 from converters.images.models import open_image_model
 from converters.images.photographs import load_images
 from tests.embedding_job import SIZES, write_images, write_model

@@ -5,7 +5,7 @@ import pytest
 
 from converters.images.embedding import embed
 from converters.images.embedding_files import read_part
-from converters.images.files import ImagePaths
+from converters.images.image_paths import ImagePaths
 from converters.images.models import open_image_model
 from tests.embedding_job import SIZES, write_images, write_model
 from tests.killing import FILE_WORK, kill_at_random_points

@@ -15,7 +15,7 @@ import mobilenets
 from converters.cli import main
 from converters.images import headers
 from converters.images.evaluation import evaluate
-from converters.images.files import ImagePaths
+from converters.images.image_paths import ImagePaths
 from converters.images.labelled import Labelled, labels_file
 from converters.images.labels import read_labels
 from converters.images.models import open_image_model

@@ -13,7 +13,7 @@ import converters
 from converters.cli import main
 from converters.commands.predict import predict_command
 from converters.conversion import conversion_of
-from converters.images.files import ImagePaths
+from converters.images.image_paths import ImagePaths
 from converters.images.models import open_image_model
 from converters.images.photographs import load_images
 from converters.images.prediction import best, softmax

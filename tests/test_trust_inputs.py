@@ -18,7 +18,7 @@ import mobilenets
 from converters.cli import main
 from converters.commands import console
 from converters.images import headers
-from converters.images.files import MAX_LINE, ImagePaths
+from converters.images.image_paths import MAX_LINE, ImagePaths
 from converters.images.labels import read_labels
 from converters.images.pipeline import image_batches
 from tests.oracle.recipes import made_up_variables

@@ -30,7 +30,7 @@ from checkpoints.hub_module import image_size, saved_model_kind
 from converters.graphs.layers import paddings_of, strides_of
 from converters.graphs.plain_nodes import plain_nodes_of_meta_graph
 from converters.graphs.renamed_scopes import nodes_with_slim_scopes
-from converters.images.files import ImagePaths
+from converters.images.image_paths import ImagePaths
 from converters.images.labelled import labels_file
 from converters.images.labels import read_labels
 from converters.keras_file import open_keras_file

@@ -90,7 +90,7 @@ def export_command(
         from converters.exporting.exports import check_path
         from converters.exporting.formats import find_format
         from converters.image_sizes import image_size_of
-        from converters.images.files import ImagePaths
+        from converters.images.image_paths import ImagePaths
         from converters.images.labels import labels_of
         from converters.images.photographs import load_images
         from converters.keras_file import load_checked_model

@@ -15,7 +15,7 @@ from converters.commands.display import Display
 from converters.runtimes.table import CHOICES
 
 if TYPE_CHECKING:
-    from converters.images.files import ImagePaths
+    from converters.images.image_paths import ImagePaths
     from converters.images.models import ImageModel
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=pathlib.Path)
@@ -64,7 +64,7 @@ def image_paths(images: tuple[str, ...], lists: tuple[pathlib.Path, ...]) -> "Im
         click.UsageError: It names none.
         ValueError: A folder holds no image, or a glob matches nothing.
     """
-    from converters.images.files import ImagePaths
+    from converters.images.image_paths import ImagePaths
 
     if not images and not lists:
         raise click.UsageError("Name an image, a folder or a glob, or give --list.")

@@ -106,7 +106,7 @@ def verify_command(
 def _opened(path: str, images: tuple[str, ...], image_size: tuple[int, int] | None):
     """Returns a model, and the photographs in the size that it takes."""
     from converters.image_sizes import image_size_of
-    from converters.images.files import ImagePaths
+    from converters.images.image_paths import ImagePaths
     from converters.images.photographs import load_images
     from converters.keras_file import open_keras_file
     from converters.manifest import published_in

@@ -19,7 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from converters.images.embedder import Embedder, rows
 from converters.images.embedding import PART_SIZE
 from converters.images.embedding_files import parquet_schema
-from converters.images.files import chunks
+from converters.images.image_paths import chunks
 from converters.images.models import ImageModel, open_image_model
 from converters.images.remote_files import copy, is_remote, local_copies, renamed
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from converters.images.embed_beam import embed_with_beam
-from converters.images.files import ImagePaths
+from converters.images.image_paths import ImagePaths
 from converters.runtimes.table import CHOICES
 
 

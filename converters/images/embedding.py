@@ -13,7 +13,7 @@ from converters.images.embedder import Embedder, FeatureModel
 from converters.images.embedding_files import WRITERS, metadata_of, read_part, write_part
 from converters.images.embedding_parts import locked_parts, remove_parts
 from converters.images.features_path import check_features_path
-from converters.images.files import chunks
+from converters.images.image_paths import chunks
 from converters.images.orientation import turned_note
 from converters.images.photographs import decoder
 from converters.images.pipeline import first_images

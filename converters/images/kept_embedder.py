@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from converters.images.files import ImagePaths
+from converters.images.image_paths import ImagePaths
 from converters.images.kept_network import KeptNetwork, known_of, read_record, record_file, write_record
 from converters.images.pipeline import first_images
 from converters.images.scaling import in_range

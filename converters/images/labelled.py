@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from converters.imagenet import wordnet_classes
-from converters.images.files import ImagePaths, text_lines
+from converters.images.image_paths import ImagePaths, text_lines
 from mobilenets import PUBLISHED_CLASSES
 
 IMAGENET = PUBLISHED_CLASSES - 1  # without "background"

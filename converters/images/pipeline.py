@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from converters.image_sizes import height_and_width
-from converters.images.files import chunks
 from converters.images.headers import MAX_PIXELS, Header, Row, read_header
+from converters.images.image_paths import chunks
 from converters.images.photographs import decode
 from converters.images.preparation import prepared
 from converters.images.reasons import Broken
