@@ -38,7 +38,7 @@ from converters.source_names import network_view
 from converters.sources import Source, Variables, find_source
 from converters.weights import assign, is_logits, rounding_note, slim_variables, weights_by_slim_name
 from mobilenets.families import FAMILIES
-from mobilenets.initial_values import without_random_values
+from mobilenets.random_values import without_random_values
 
 
 def convert(

@@ -17,7 +17,7 @@ from converters.output_sizes import check_outputs
 from converters.structure import structure, structure_differences
 from converters.variable_limit import limited_variables
 from converters.weights import slim_variables
-from mobilenets.initial_values import without_random_values
+from mobilenets.random_values import without_random_values
 
 
 def load_model(path: str | pathlib.Path) -> keras.Model:

@@ -18,7 +18,7 @@ from converters.manifest_file import FORMAT, FORMAT_VERSION, manifest_path, read
 from converters.structure import structure
 from converters.versions import versions
 from converters.weights import slim_variables
-from mobilenets.initial_values import without_random_values
+from mobilenets.random_values import without_random_values
 
 __all__ = [
     "configured_structure",

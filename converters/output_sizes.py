@@ -10,8 +10,8 @@ import checkpoints
 from converters.errors import ConversionError
 from converters.image_sizes import DEFAULT_IMAGE_SIZE
 from converters.structure import ARGUMENTS
-from mobilenets.initial_values import without_random_values
 from mobilenets.nesting import Copies
+from mobilenets.random_values import without_random_values
 
 MAX_VALUES = 2**28  # for one image, 1 GiB in float32; MobileNet V2 1.4 has 146 million at 2016x2016 pixels
 # Their output is not higher or wider than their input.

@@ -18,7 +18,7 @@ from converters.weights import weights_by_slim_name
 from mobilenets.blocks import rescales_inputs
 from mobilenets.families import FAMILIES
 from mobilenets.fusing import sources_of
-from mobilenets.initial_values import without_random_values
+from mobilenets.random_values import without_random_values
 
 _KERNEL = ("kernel_size", "strides", "padding", "dilation_rate", "data_format", "activation", "use_bias")
 _POOL = ("pool_size", "strides", "padding", "data_format")

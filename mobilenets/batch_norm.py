@@ -5,9 +5,9 @@ import gc
 import keras
 from keras import ops
 
-from mobilenets.initial_values import without_random_values
 from mobilenets.nesting import all_layers
 from mobilenets.options import check_momentum
+from mobilenets.random_values import without_random_values
 
 
 @keras.saving.register_keras_serializable("mobilenets")

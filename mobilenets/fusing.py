@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mobilenets.initial_values import without_random_values
+from mobilenets.random_values import without_random_values
 
 # Type of a convolution -> its weight whose last axes are the output channels.
 KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "kernel", "SeparableConv2D": "pointwise_kernel"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from mobilenets.initial_values import without_random_values
+from mobilenets.random_values import without_random_values
 
 PREPARATION = (keras.layers.Resizing, keras.layers.CenterCrop)
 """Layers that bring images of any size to the size of the network."""

@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from mobilenets.initial_values import without_random_values
 from mobilenets.nesting import Copies, flat
 from mobilenets.pixel_range import image_range
 from mobilenets.preprocessing import ASPECT_RATIOS, CENTRAL_FRACTION, SMALLEST_AREA, preprocess, resize
 from mobilenets.published import ModelInfo, get_model_info
+from mobilenets.random_values import without_random_values
 
 
 def image_pipeline(

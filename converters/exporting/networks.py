@@ -9,7 +9,7 @@ import keras
 import mobilenets
 from converters.errors import ConversionError
 from converters.structure import network_arguments, structure, structure_differences
-from mobilenets.initial_values import without_random_values
+from mobilenets.random_values import without_random_values
 
 FAMILIES = ("mobilenet_v1", "mobilenet_v2")
 

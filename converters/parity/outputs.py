@@ -7,7 +7,7 @@ import numpy as np
 
 import mobilenets
 from mobilenets.blocks import rescales_inputs
-from mobilenets.initial_values import without_random_values
+from mobilenets.random_values import without_random_values
 
 Arrays = dict[str, np.ndarray]
 
