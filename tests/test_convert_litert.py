@@ -42,8 +42,11 @@ def images(count, size, channels=3):
     return np.random.default_rng(3).uniform(size=(count, size, size, channels)).astype(np.float32)
 
 
-def converted_by_tensorflow(path, family, **options):
-    """A `.tflite` file of slim's graph with made-up variables, and the frozen graph that it was made of."""
+def converted_by_tensorflow(path, family, calibration=None, **options):
+    """A `.tflite` file of slim's graph with made-up variables, and the frozen graph that it was made of.
+
+    With images in [0, 1] for its calibration, the file computes with 8-bit integers.
+    """
     shapes = variable_shapes(family, MULTIPLIERS[family], num_classes=10, **options)
     variables = made_up_variables(shapes)
     graph = path.with_suffix(".pb")
@@ -60,6 +63,11 @@ def converted_by_tensorflow(path, family, **options):
     converter = tf.compat.v1.lite.TFLiteConverter.from_frozen_graph(
         str(graph), ["input"], [f"{SCOPES[family]}/Predictions/Reshape_1"]
     )
+    if calibration is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([2 * image[np.newaxis] - 1] for image in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
     path.write_bytes(converter.convert())
     return graph
 
@@ -198,6 +206,19 @@ def test_a_real_8_bit_model_agrees(tmp_path, path):
     assert found[0] == 389
     # The file of V1 0.25/128 itself calls the school bus a recreational vehicle.
     assert path == V1_8_BIT or found == [389, 780]
+
+
+@pytest.mark.parametrize("family", ["mobilenet_v1", "mobilenet_v2"])
+def test_an_8_bit_model_of_slims_graph_agrees_and_a_wrong_one_does_not(tmp_path, family):
+    path = tmp_path / "model.tflite"
+    converted_by_tensorflow(path, family, calibration=images(16, 64))
+    model = converters.convert(path)
+    report = converters.verify(model, path, images(12, 64))
+    assert report.passed and report.agreement, str(report)
+    assert min(row.cosine for row in report.rows) > 0.99
+    kernel = next(layer.kernel for layer in model.layers if layer.name.endswith(("Conv2d_5_pointwise", "_5__project")))
+    kernel.assign(np.array(kernel)[..., ::-1])
+    assert not converters.verify(model, path, images(12, 64)).passed
 
 
 @real

@@ -80,12 +80,13 @@ def test_images_of_0_to_255_are_warned_about():
 
 
 @pytest.mark.parametrize("shape", [(70, 90, 3), (40, 33, 3)])
-def test_the_pipeline_gives_slims_pixels_for_arrays_and_datasets(shape):
+def test_the_pipeline_gives_slims_pixels_for_arrays_tensors_and_datasets(shape):
     image = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     pipeline = mobilenets.image_pipeline(features_model())
     expected = mobilenets.preprocess(image, 32)
     np.testing.assert_array_equal(pipeline(image), expected)
-    np.testing.assert_allclose(pipeline(image.astype(np.float32)), expected, atol=1e-6)
+    for same in (image.astype(np.float32), tf.constant(image)):
+        np.testing.assert_allclose(pipeline(same), expected, atol=1e-6)
     dataset = tf.data.Dataset.from_tensors((image, 3)).batch(1).map(pipeline)
     ((images, labels),) = dataset.as_numpy_iterator()
     np.testing.assert_allclose(images[0], expected, atol=1e-6)
@@ -95,11 +96,11 @@ def test_the_pipeline_gives_slims_pixels_for_arrays_and_datasets(shape):
 def test_the_training_pipeline_varies_images_within_their_range():
     image = np.random.default_rng(1).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     pipeline = mobilenets.image_pipeline("mobilenet_v2_035_96", training=True, seed=3)
-    first, second = pipeline(image), pipeline(image)
     in_dataset = tf.data.Dataset.from_tensors(image[None]).map(pipeline).as_numpy_iterator().next()[0]
-    for result in (first, second, in_dataset):
-        assert result.shape == (96, 96, 3) and 0 <= result.min() < result.max() <= 1
-    assert not np.array_equal(first, second)
+    for first, second in ((pipeline(image), pipeline(image)), (in_dataset, pipeline(tf.constant(image[None]))[0])):
+        for result in (np.asarray(first), np.asarray(second)):
+            assert result.shape == (96, 96, 3) and 0 <= result.min() < result.max() <= 1
+        assert not np.array_equal(first, second)
 
 
 def test_preprocessing_inside_the_model_is_saved_with_it_and_left_out_by_the_commands(tmp_path):
