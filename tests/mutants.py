@@ -8,7 +8,6 @@ import faulthandler
 import json
 import pathlib
 import random
-import resource
 import shutil
 import sys
 import time
@@ -20,6 +19,7 @@ import numpy as np
 import checkpoints
 from checkpoints import hdf5_process
 from tests import forked_hdf5
+from tests.peak_memory import peak
 
 SECONDS = 20  # for one mutant; they take milliseconds
 Variables = Mapping[str, np.ndarray]
@@ -199,15 +199,10 @@ def _main(subjects: str, processes: str = "started") -> None:
     for folder, *rest in json.loads(subjects):
         subject = Subject(pathlib.Path(folder), *rest)
         checkpoints.load_variables(subject.folder / "right" / subject.path)
-        before = before or _peak()
+        before = before or peak()
         for line in read_all(subject):
             print(json.dumps(line), flush=True)
-    print(json.dumps({"megabytes": (_peak() - before) / 1024}), flush=True)
-
-
-def _peak() -> int:
-    """The most memory that this process had at a time, in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"megabytes": peak() - before}), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,17 +27,17 @@ MEGABYTES = 100
 SECONDS = 20  # generous: the machine may be busy, and each takes less than one
 
 READ = """
-import json, resource, sys, time
+import json, sys, time
 import checkpoints
+from tests.peak_memory import peak
 checkpoints.load_variables(sys.argv[1])  # what is imported counts for nothing
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[2:]:
     before, start, message = peak(), time.monotonic(), None
     try:
         checkpoints.load_variables(path)
     except checkpoints.CheckpointError as error:
         message = str(error)
-    print(json.dumps({"message": message, "megabytes": (peak() - before) / 1024, "seconds": time.monotonic() - start}))
+    print(json.dumps({"message": message, "megabytes": peak() - before, "seconds": time.monotonic() - start}))
 """
 
 
