@@ -19,7 +19,7 @@ import numpy as np
 import checkpoints
 from checkpoints import hdf5_process
 from tests import forked_hdf5
-from tests.peak_memory import peak
+from tests.process_memory import peak
 
 SECONDS = 20  # for one mutant; they take milliseconds
 Variables = Mapping[str, np.ndarray]

@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 import tarfile
@@ -30,6 +29,7 @@ from converters.keras_file import open_keras_file
 from converters.variable_limit import limited_variables
 from tests.oracle.files import freeze
 from tests.oracle.recipes import made_up_variables
+from tests.process_memory import peak
 from tests.processor_time import processor_time_below
 from tests.test_checkpoints_sstable import HEADER, block, entry, proto_shape, table
 
@@ -133,10 +133,10 @@ def configuration(saved):
 def refused(saved, tmp_path, config, message):
     """Refuses a file with this configuration in 5 seconds and little memory."""
     path = changed(saved, tmp_path / "x.keras", **{"config.json": json.dumps(config)})
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     with processor_time_below(5), pytest.raises(converters.ConversionError, match=message) as error:
         converters.load_model(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 2**10  # KiB
+    assert peak() - before < 200
     assert str(path) in str(error.value) and "\n" not in str(error.value) and str(error.value).endswith(".")
 
 
@@ -366,10 +366,10 @@ def test_a_meta_file(tmp_path, name):
     checkpoints.save_checkpoint({"a": np.zeros(3, np.float32)}, tmp_path / "net.ckpt")
     (tmp_path / "net.ckpt.meta").write_bytes(content := make())
     size = len(content)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     with processor_time_below(5):
         notes = graph_facts(tmp_path / "net.ckpt", "mobilenet_v1").notes
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 2**10 < allowance(size)
+    assert (peak() - before) * 2**20 < allowance(size)
     assert bool(notes) == bool(text)
     for note in notes:
         assert str(tmp_path / "net.ckpt.meta") in note and text in note
@@ -382,21 +382,20 @@ def test_a_meta_file_of_gigabytes(tmp_path):
         stream.truncate(3 * 2**30)
     tracemalloc.start()
     (note,) = graph_facts(tmp_path / "net.ckpt", "mobilenet_v1").notes
-    peak = tracemalloc.get_traced_memory()[1]
+    _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2**20
+    assert most < 2**20
     assert "net.ckpt.meta is not read, because it has more than 268,435,456 bytes" in note
 
 
 GROWTH = """
 import gc, pathlib, sys
 import converters
-from tests.peak_memory import peak
+from tests.process_memory import peak, resident
 folder, times = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 def now():
     gc.collect()
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+    return resident()
 def work():
     model = converters.convert(folder / "net.ckpt", input_shape=(64, 64, 3))
     converters.verify(model, folder / "net.ckpt")

@@ -29,7 +29,7 @@ SECONDS = 20  # generous: the machine may be busy, and each takes less than one
 READ = """
 import json, sys, time
 import checkpoints
-from tests.peak_memory import peak
+from tests.process_memory import peak
 checkpoints.load_variables(sys.argv[1])  # what is imported counts for nothing
 for path in sys.argv[2:]:
     before, start, message = peak(), time.monotonic(), None

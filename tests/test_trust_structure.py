@@ -7,7 +7,6 @@ have fewer.
 import json
 import pathlib
 import random
-import resource
 import time
 import zipfile
 
@@ -38,6 +37,7 @@ from converters.litert.schema import read_model
 from converters.manifest import configured_structure, differing_variables, published_in
 from converters.manifest_file import manifests_of
 from tests.oracle.recipes import made_up_variables
+from tests.process_memory import peak
 from tests.structure import mutate_message, mutated_json, mutated_lines
 from tests.test_checkpoints_sstable import block, table
 from tests.test_trust_fuzz import network, small, write_graph
@@ -282,10 +282,6 @@ RUNS = [
 
 def test_there_are_enough_of_them():
     assert sum(many for many, _ in COUNTS.values()) >= 5000
-
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 @pytest.mark.parametrize(("kind", "count"), RUNS, ids=lambda value: getattr(value, "__name__", str(value)))
